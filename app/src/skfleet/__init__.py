@@ -1,0 +1,1 @@
+"""skfleet: scikit-learn models over HTTPS from a fleet of VMs."""

@@ -1,0 +1,1 @@
+"""Model artefacts: manifest, publishing, fetching, the local cache."""

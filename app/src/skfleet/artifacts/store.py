@@ -1,0 +1,220 @@
+"""The bucket: create-only objects, compare-and-swap objects, reads pinned to a generation.
+
+One thin layer over google-cloud-storage that gives failures our names. The client is made by the
+caller's process and never before a fork. `SKFLEET_STORAGE_ENDPOINT` points it elsewhere; credentials
+are always google-auth's.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import google.auth.exceptions
+import google.cloud.exceptions
+import requests
+from google.api_core import exceptions as api
+from google.cloud import storage
+
+from skfleet.documents import sha256
+from skfleet.errors import (
+    DocumentError,
+    IntegrityError,
+    LostRace,
+    ObjectExists,
+    ObjectMissing,
+    StoreUnavailable,
+)
+from skfleet.releases.release import Pin
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object as read: its bytes and the generation they had."""
+
+    uri: str
+    data: bytes
+    generation: int
+
+    def pin(self) -> Pin:
+        """This generation with its digest, for a document that names it."""
+        return Pin(uri=self.uri, generation=self.generation, sha256=sha256(self.data))
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """`gs://bucket/name` → (bucket, name); raises DocumentError."""
+    parsed = urlparse(uri)
+    if parsed.scheme != "gs" or not parsed.netloc or not parsed.path.strip("/"):
+        raise DocumentError(
+            f"'{uri}' is no Cloud Storage address.", where=uri, hint="Write gs://BUCKET/NAME."
+        )
+    return parsed.netloc, parsed.path.lstrip("/")
+
+
+class Store:
+    """Objects by `gs://` address. Timeouts are in seconds, for each request."""
+
+    def __init__(self, endpoint: str = "", timeout_s: float = 30.0) -> None:
+        self._endpoint = endpoint
+        self._timeout = timeout_s
+
+    @cached_property
+    def _client(self) -> Any:
+        options = {"api_endpoint": self._endpoint} if self._endpoint else None
+        with _named_failures(self._endpoint or "Cloud Storage"):
+            return storage.Client(client_options=options)
+
+    def read(self, uri: str, generation: int | None = None) -> Stored:
+        """The object's bytes, crc32c checked in transit; `generation` pins which."""
+        blob = self._blob(uri, generation)
+        with _named_failures(uri):
+            data = blob.download_as_bytes(
+                checksum="crc32c", timeout=self._timeout, if_generation_match=generation
+            )
+        if generation is not None and blob.generation not in (None, generation):
+            raise IntegrityError(
+                f"Generation {blob.generation} was served instead of {generation}.",
+                where=uri,
+                hint="Somebody replaced an immutable object; publish under a new name.",
+            )
+        return Stored(uri, data, int(blob.generation or 0))
+
+    def read_pin(self, pin: Pin) -> bytes:
+        """The bytes a document pinned; raises IntegrityError where they differ."""
+        data = self.read(pin.uri, pin.generation).data
+        if sha256(data) != pin.sha256:
+            raise IntegrityError(
+                "The object's SHA-256 is not the pinned one.",
+                where=pin.uri,
+                hint="Do not use it; publish again and create a new release.",
+            )
+        return data
+
+    def find(self, uri: str) -> Stored | None:
+        """Like `read`, or None where there is no such object."""
+        try:
+            return self.read(uri)
+        except ObjectMissing:
+            return None
+
+    def create(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> int:
+        """Write an object that must not exist yet, and return its generation.
+
+        The same bytes again are no error, so that a publisher that died can start over;
+        other bytes raise ObjectExists.
+        """
+        blob = self._blob(uri)
+        try:
+            with _named_failures(uri):
+                blob.upload_from_string(
+                    data,
+                    content_type=content_type,
+                    if_generation_match=0,
+                    checksum="crc32c",
+                    timeout=self._timeout,
+                )
+        except LostRace:
+            there = self.read(uri)
+            if there.data == data:
+                return there.generation
+            raise ObjectExists(
+                "The object exists with other bytes, and is never overwritten.",
+                where=uri,
+                hint="Publish under a new version or id.",
+            ) from None
+        return int(blob.generation)
+
+    def create_from_file(self, uri: str, path: Path) -> int:
+        """`create` from a file."""
+        return self.create(uri, path.read_bytes())
+
+    def swap(self, uri: str, data: bytes, seen: int) -> int:
+        """Replace the object if its generation is still `seen` (0: must not exist); LostRace if not."""
+        blob = self._blob(uri)
+        with _named_failures(uri):
+            blob.upload_from_string(
+                data,
+                content_type="application/json",
+                if_generation_match=seen,
+                checksum="crc32c",
+                timeout=self._timeout,
+            )
+        return int(blob.generation)
+
+    def update(self, uri: str, change: Callable[[Stored | None], bytes], attempts: int = 5) -> int:
+        """Read, change, swap; on a lost race from the start, `attempts` times."""
+        for attempt in range(attempts):
+            there = self.find(uri)
+            try:
+                return self.swap(uri, change(there), there.generation if there else 0)
+            except LostRace:
+                if attempt == attempts - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """The addresses below a `gs://bucket/folder/` prefix, in the bucket's order."""
+        bucket, name = split_uri(prefix)
+        with _named_failures(prefix):
+            for blob in self._client.list_blobs(bucket, prefix=name, timeout=self._timeout):
+                yield f"gs://{bucket}/{blob.name}"
+
+    def crc32c(self, uri: str, generation: int) -> str:
+        """The object's crc32c as Cloud Storage states it, base64."""
+        blob = self._blob(uri, generation)
+        with _named_failures(uri):
+            blob.reload(timeout=self._timeout)
+        return str(blob.crc32c)
+
+    def _blob(self, uri: str, generation: int | None = None) -> Any:
+        bucket, name = split_uri(uri)
+        return self._client.bucket(bucket).blob(name, generation=generation)
+
+
+def crc32c(data: bytes) -> str:
+    """crc32c of bytes in Cloud Storage's form: big-endian, base64."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+
+
+@contextmanager
+def _named_failures(where: str) -> Iterator[None]:
+    try:
+        yield
+    except api.NotFound:
+        raise ObjectMissing(
+            "There is no such object, or not in that generation.",
+            where=where,
+            hint="Check the address; `skfleet release list` and `skfleet model list` show what is there.",
+        ) from None
+    except api.PreconditionFailed:
+        raise LostRace(
+            "Somebody else wrote the object first; nothing was changed.",
+            where=where,
+            hint="Look at what is there now and try again.",
+        ) from None
+    except (api.Forbidden, api.Unauthorized) as error:
+        raise StoreUnavailable(
+            f"Cloud Storage refuses this identity: {error.message}.",
+            where=where,
+            hint="Check the service account and its role on this prefix (`skfleet doctor`).",
+        ) from None
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise StoreUnavailable(
+            f"No usable Google credentials: {error}.",
+            where=where,
+            hint="On a VM: the service account of the VM. Elsewhere: GOOGLE_APPLICATION_CREDENTIALS.",
+        ) from None
+    except (api.GoogleAPIError, requests.RequestException, OSError) as error:
+        raise StoreUnavailable(
+            f"Cloud Storage cannot be reached: {error}.",
+            where=where,
+            hint="Check the network and SKFLEET_STORAGE_ENDPOINT; then try again.",
+        ) from None

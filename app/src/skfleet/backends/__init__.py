@@ -1,0 +1,9 @@
+"""How a model answers: one small interface, several backends.
+
+A backend is chosen when the model is published (the fastest that reproduces the golden vectors) and
+proven again when it is loaded.
+"""
+
+from skfleet.backends.base import Backend, Model, load_model
+
+__all__ = ["Backend", "Model", "load_model"]

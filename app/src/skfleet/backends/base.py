@@ -1,0 +1,115 @@
+"""The backend interface, and loading a verified artefact directory into a model that answers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from skfleet import documents
+from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
+from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
+
+Rows = Sequence[Sequence[float]]
+
+
+class Backend(Protocol):
+    """Answers rows of shape (n, features); labels are the manifest's classes."""
+
+    name: str
+
+    def predict(self, rows: Rows) -> list[int]:
+        """Labels, shape (n,)."""
+
+    def predict_proba(self, rows: Rows) -> list[list[float]]:
+        """Probabilities in the order of `classes`, shape (n, classes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model ready to answer: proven against its golden vectors in this process."""
+
+    name: str
+    digest: str  # sha256 of its manifest
+    manifest: Manifest
+    backend: Backend
+
+
+def load_model(directory: Path) -> Model:
+    """Load the first backend of the manifest that this host can run and that answers right.
+
+    The files' checksums are verified again here: what is preloaded is what was published.
+    Raises IntegrityError, VersionMismatch or DocumentError; the caller decides what to serve.
+    """
+    manifest_bytes = (directory / FILE_NAME).read_bytes()
+    manifest = documents.read(Manifest, manifest_bytes, where=str(directory / FILE_NAME))
+    verify_files(directory, manifest)
+    failures: list[str] = []
+    for name in manifest.backends:
+        try:
+            backend = open_backend(name, directory, manifest)
+            verify_golden(backend, manifest)
+        except (SkfleetError, ImportError) as error:
+            failures.append(f"{name}: {error}")
+            continue
+        return Model(manifest.name, documents.sha256(manifest_bytes), manifest, backend)
+    raise IntegrityError(
+        f"No backend of model '{manifest.name}' answers its golden vectors: " + "; ".join(failures),
+        where=str(directory),
+        hint="Publish the model again with this app build's versions.",
+    )
+
+
+def open_backend(name: str, directory: Path, manifest: Manifest) -> Backend:
+    """The backend by name; its libraries are imported only here."""
+    if name not in TOLERANCES:
+        raise VersionMismatch(
+            f"Backend '{name}' is not known to this build.",
+            where=manifest.name,
+            hint="Roll out an app build that has it.",
+        )
+    module = importlib.import_module(f"skfleet.backends.{name}")
+    backend: Backend = module.load(directory, manifest)
+    return backend
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Every file of the manifest is there with its size and SHA-256."""
+    for entry in manifest.files:
+        path = directory / entry.name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise IntegrityError(
+                f"File '{entry.name}' of model '{manifest.name}' cannot be read: {error.strerror}.",
+                where=str(path),
+                hint="Remove the directory from the cache; it is fetched again.",
+            ) from None
+        if len(data) != entry.size or documents.sha256(data) != entry.sha256:
+            raise IntegrityError(
+                f"File '{entry.name}' of model '{manifest.name}' is not what was published.",
+                where=str(path),
+                hint="Remove the directory from the cache; it is fetched again.",
+            )
+
+
+def verify_golden(backend: Backend, manifest: Manifest) -> None:
+    """The backend gives the published labels, and probabilities within its tolerance."""
+    golden = manifest.golden
+    tolerance = TOLERANCES[backend.name]
+    labels = backend.predict(golden.rows)
+    probabilities = backend.predict_proba(golden.rows)
+    for index, (label, expected) in enumerate(zip(labels, golden.labels, strict=True)):
+        worst = max(
+            abs(got - want)
+            for got, want in zip(probabilities[index], golden.probabilities[index], strict=True)
+        )
+        if label != expected or not worst <= tolerance:
+            raise IntegrityError(
+                f"Golden vector {index} of '{manifest.name}' answers {label} "
+                f"(probability off by {worst:.2g}), expected {expected}.",
+                where=f"backend {backend.name}",
+                hint="The model or its backend changed its answers; do not serve it.",
+            )

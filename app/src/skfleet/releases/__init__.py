@@ -1,0 +1,1 @@
+"""What a fleet runs: the release, the desired release, and the environment around it."""

@@ -1,0 +1,51 @@
+"""The release: one immutable document that pins everything a VM runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from skfleet.documents import Document
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
+GsUri = Annotated[str, msgspec.Meta(pattern="^gs://[a-z0-9][a-z0-9._-]+/.+$")]
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """One object in one generation, with the SHA-256 of its bytes."""
+
+    uri: GsUri
+    generation: Annotated[int, msgspec.Meta(gt=0)]
+    sha256: Sha256
+
+
+class AppPin(Pin, frozen=True, kw_only=True):
+    """An app build: a tar of wheels for one Python and platform."""
+
+    version: str
+    python: str  # "3.11": the wheels' Python tag
+    platform: str  # "linux_x86_64"
+
+
+class ModelPin(msgspec.Struct, frozen=True, kw_only=True):
+    """A model artefact, pinned by its manifest."""
+
+    name: Name
+    manifest: Pin
+
+
+class Release(Document, frozen=True, kw_only=True):
+    """Everything a VM runs. `models[0]`-by-`default_model` answers the routes without a name."""
+
+    id: Name
+    created_at: str  # RFC 3339, UTC
+    created_by: str
+    app: AppPin
+    bundle: Pin  # roles and converge.yml
+    models: Annotated[list[ModelPin], msgspec.Meta(min_length=1)]
+    default_model: Name
+    image_contract: int = 1
+    settings: dict[str, Any] = {}
+    notes: str = ""

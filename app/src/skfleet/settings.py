@@ -1,0 +1,209 @@
+"""Settings of a host's programs, each declared once: name, type, default, unit, meaning.
+
+They come from the environment (`/etc/skfleet/host.env` and, for the service, the release's
+`service.env`). `skfleet settings` prints the table; the roles write only names declared here.
+A value that does not parse stops the program at start with the setting's name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from skfleet.errors import ConfigurationError
+
+
+def setting(
+    env: str,
+    default: Any,
+    meaning: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    release: bool = False,
+) -> Any:
+    """One declared setting. `release=True`: a release may set it in its `settings`."""
+    return field(
+        default=default,
+        metadata={
+            "env": env,
+            "meaning": meaning,
+            "unit": unit,
+            "low": low,
+            "high": high,
+            "release": release,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one process, parsed and checked."""
+
+    # What is served
+    release: str = setting("SKFLEET_RELEASE", "", "id of the release this process belongs to")
+    models: str = setting(
+        "SKFLEET_MODELS", "", "models to serve, `name=directory` by commas; the first is the default"
+    )
+    model_uri: str = setting(
+        "MODEL_URI",
+        "",
+        "without SKFLEET_MODELS: one model's manifest (`gs://…/manifest.json[#generation]`) or directory",
+    )
+
+    # Listeners
+    bind_address: str = setting(
+        "SKFLEET_BIND_ADDRESS", "0.0.0.0", "address of the three listeners for the network"  # noqa: S104 - firewalls and identity guard them
+    )
+    loopback_address: str = setting(
+        "SKFLEET_LOOPBACK_ADDRESS", "127.0.0.1", "address of the metrics listener"
+    )
+    port_iap: int = setting("SKFLEET_PORT_IAP", 8080, "listener behind IAP", low=1, high=65535)
+    port_internal: int = setting(
+        "SKFLEET_PORT_INTERNAL", 8081, "listener for callers in the VPC", low=1, high=65535
+    )
+    port_health: int = setting("SKFLEET_PORT_HEALTH", 8082, "health listener", low=1, high=65535)
+    port_metrics: int = setting("SKFLEET_PORT_METRICS", 8083, "metrics listener", low=1, high=65535)
+
+    # The service
+    fast_lane: bool = setting(
+        "SKFLEET_FAST_LANE",
+        True,
+        "answer common predictions before Flask (gunicorn's asgi worker); off: Flask alone on gthread",
+        release=True,
+    )
+    workers: int = setting(
+        "SKFLEET_WORKERS", 2, "worker processes", low=1, high=64, release=True
+    )
+    threads: int = setting(
+        "SKFLEET_THREADS", 8, "Flask threads a worker", low=1, high=256, release=True
+    )
+    max_body_bytes: int = setting(
+        "SKFLEET_MAX_BODY_BYTES", 4 * 1024 * 1024, "largest request body", unit="bytes",
+        low=1024, high=1024**3, release=True,
+    )
+    max_in_flight: int = setting(
+        "SKFLEET_MAX_IN_FLIGHT", 256, "requests in flight a worker before new ones get 429",
+        low=1, high=100_000, release=True,
+    )
+    keepalive_s: int = setting(
+        "SKFLEET_KEEPALIVE_S", 650, "idle connections live longer than the load balancer's 600 s",
+        unit="s", low=1, high=3600, release=True,
+    )
+    graceful_timeout_s: int = setting(
+        "SKFLEET_GRACEFUL_TIMEOUT_S", 30, "time for requests in flight when a worker stops",
+        unit="s", low=1, high=600, release=True,
+    )
+    log_level: str = setting(
+        "SKFLEET_LOG_LEVEL", "info", "debug, info, warning or error", release=True
+    )
+
+    # Files that other units of the host write and the service rereads
+    identity_dir: Path = setting(
+        "SKFLEET_IDENTITY_DIR", Path("/var/lib/skfleet/identity"),
+        "environment.json and the identity providers' keys",
+    )
+    run_dir: Path = setting(
+        "SKFLEET_RUN_DIR", Path("/run/skfleet"), "converge state and drain mark; gone at reboot"
+    )
+    require_converged: bool = setting(
+        "SKFLEET_REQUIRE_CONVERGED", False,
+        "ready only after this host has converged to the process's own release",
+    )
+
+    # Where the host finds the cloud
+    storage_endpoint: str = setting(
+        "SKFLEET_STORAGE_ENDPOINT", "", "Cloud Storage API endpoint; empty: Google's"
+    )
+    iap_keys_url: str = setting(
+        "SKFLEET_IAP_KEYS_URL", "https://www.gstatic.com/iap/verify/public_key-jwk",
+        "IAP's public keys (JWKS)",
+    )
+    google_keys_url: str = setting(
+        "SKFLEET_GOOGLE_KEYS_URL", "https://www.googleapis.com/oauth2/v3/certs",
+        "public keys of Google's ID tokens (JWKS)",
+    )
+    cache_dir: Path = setting(
+        "SKFLEET_CACHE_DIR", Path("/var/lib/skfleet/cache"), "verified artefacts, by digest"
+    )
+    refresh_interval_s: int = setting(
+        "SKFLEET_REFRESH_INTERVAL_S", 60, "time between looks at environment and keys", unit="s",
+        low=1, high=3600,
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Parse the process environment; raises ConfigurationError naming the setting."""
+        environ = os.environ if environ is None else environ
+        types = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            raw = environ.get(item.metadata["env"])
+            if raw is not None and raw != "":
+                values[item.name] = _parse(item.metadata, types[item.name], raw)
+        return cls(**values)
+
+
+def release_settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables for a release's `settings`; refuses unknown names and bad values."""
+    types = get_type_hints(Settings)
+    allowed = {f.name: f for f in fields(Settings) if f.metadata["release"]}
+    result: dict[str, str] = {}
+    for name, value in sorted(values.items()):
+        item = allowed.get(name)
+        if item is None:
+            raise ConfigurationError(
+                f"A release has no setting '{name}'.",
+                where=f"settings.{name}",
+                hint="Known: " + ", ".join(sorted(allowed)) + ".",
+            )
+        raw = str(value).lower() if isinstance(value, bool) else str(value)
+        _parse(item.metadata, types[name], raw)
+        result[item.metadata["env"]] = raw
+    return result
+
+
+def table() -> list[tuple[str, str, str, str, str]]:
+    """(environment variable, type, default, unit, meaning) of every setting."""
+    types = get_type_hints(Settings)
+    return [
+        (
+            f.metadata["env"],
+            types[f.name].__name__,
+            str(f.default),
+            f.metadata["unit"],
+            f.metadata["meaning"],
+        )
+        for f in fields(Settings)
+    ]
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _parse(metadata: Mapping[str, Any], kind: type, raw: str) -> Any:
+    env = metadata["env"]
+    if kind is bool:
+        if raw.lower() not in _BOOLEANS:
+            raise ConfigurationError(
+                f"'{raw}' is neither true nor false.", where=env, hint="Set true or false."
+            )
+        return _BOOLEANS[raw.lower()]
+    if kind is int:
+        try:
+            number = int(raw)
+        except ValueError:
+            raise ConfigurationError(
+                f"'{raw}' is not a whole number.", where=env, hint=metadata["meaning"] + "."
+            ) from None
+        low, high = metadata["low"], metadata["high"]
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise ConfigurationError(
+                f"{number} is out of range.", where=env, hint=f"Allowed: {low} to {high}."
+            )
+        return number
+    return kind(raw)
