@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from skfleet.documents import Document
-from skfleet.releases.release import Name, Sha256
+from skfleet.releases.release import Name, Pin, Sha256
 
 FILE_NAME = "manifest.json"
 # Largest difference of a probability that still counts as the same answer (design: Numbers).
@@ -23,8 +23,7 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     sha256: Sha256
     size: int  # bytes
-    generation: int = 0  # of the object, known once it is uploaded
-    crc32c: str = ""  # base64, as Cloud Storage gives it
+    crc32c: str  # base64, as Cloud Storage states it
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +41,15 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[list[float]]
     labels: list[int]
     probabilities: list[list[float]]
+
+
+class Latest(Document, frozen=True, kw_only=True):
+    """`models/<name>/latest.json`: the default of `skfleet release create`; no VM reads it."""
+
+    name: Name
+    manifest: Pin
+    published_at: str  # RFC 3339, UTC
+    published_by: str
 
 
 class Manifest(Document, frozen=True, kw_only=True):

@@ -1,0 +1,102 @@
+"""From the bucket into the verified local cache, and from the cache without the bucket.
+
+`<cache>/objects/<sha256>` and `<cache>/models/<sha256 of the manifest>/`: named by what they are, so
+that what is there and verifies needs no network. A file or directory appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from skfleet import documents
+from skfleet.artifacts.manifest import FILE_NAME, Manifest
+from skfleet.artifacts.store import Store, crc32c
+from skfleet.backends.base import verify_files
+from skfleet.errors import IntegrityError
+from skfleet.releases.release import Pin
+
+
+def fetch_object(store: Store, pin: Pin, cache: Path) -> Path:
+    """The pinned object as a file of the cache."""
+    path = cache / "objects" / pin.sha256
+    if path.exists() and documents.sha256(path.read_bytes()) == pin.sha256:
+        return path
+    data = store.read_pin(pin)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, data)
+    return path
+
+
+def fetch_model(
+    store: Store, uri: str, cache: Path, generation: int | None = None, sha256: str | None = None
+) -> Path:
+    """The directory of a model whose manifest is at `uri`; every file verified.
+
+    With `sha256` given and the model in the cache, the bucket is not asked.
+    """
+    if sha256 is not None:
+        cached = cache / "models" / sha256
+        if _verifies(cached, sha256):
+            return cached
+    manifest_bytes = store.read(uri, generation).data
+    digest = documents.sha256(manifest_bytes)
+    if sha256 is not None and digest != sha256:
+        raise IntegrityError(
+            "The manifest's SHA-256 is not the pinned one.",
+            where=uri,
+            hint="Do not use it; publish the model again and create a new release.",
+        )
+    directory = cache / "models" / digest
+    if _verifies(directory, digest):
+        return directory
+    manifest = documents.read(Manifest, manifest_bytes, where=uri)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=directory.parent))
+    try:
+        partial.chmod(0o755)
+        root = uri.rsplit("/", 1)[0]
+        for entry in manifest.files:
+            data = store.read(f"{root}/{entry.name}").data
+            if crc32c(data) != entry.crc32c:
+                raise IntegrityError(
+                    f"File '{entry.name}' has another crc32c than its manifest states.",
+                    where=f"{root}/{entry.name}",
+                    hint="Publish the model again and create a new release.",
+                )
+            _write_whole(partial / entry.name, data)
+        _write_whole(partial / FILE_NAME, manifest_bytes)
+        verify_files(partial, manifest)
+        if directory.exists():
+            shutil.rmtree(directory)  # it was there and did not verify
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return directory
+
+
+def _verifies(directory: Path, digest: str) -> bool:
+    try:
+        data = (directory / FILE_NAME).read_bytes()
+        if documents.sha256(data) != digest:
+            return False
+        verify_files(directory, documents.read(Manifest, data, where=str(directory)))
+    except (OSError, IntegrityError):
+        return False
+    return True
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:16]}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

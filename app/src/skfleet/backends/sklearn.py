@@ -1,0 +1,68 @@
+"""scikit-learn itself, from a skops file: every estimator that has no faster form.
+
+What a file may contain is this server's own list, never read from the artefact.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import skops.io
+from sklearn.exceptions import InconsistentVersionWarning
+
+from skfleet.artifacts.manifest import Manifest
+from skfleet.backends.base import Rows
+from skfleet.errors import IntegrityError, VersionMismatch
+
+FILE_NAME = "model.skops"
+# Types beyond skops' own defaults that this server loads; extend it here, by review.
+TRUSTED_TYPES: tuple[str, ...] = ("sklearn.tree._tree.Tree",)
+
+
+class SklearnBackend:
+    """Answers with the estimator's own predict and predict_proba."""
+
+    name = "sklearn"
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+
+    def predict(self, rows: Rows) -> list[int]:
+        """Labels, shape (n,)."""
+        labels: list[int] = self._estimator.predict(np.asarray(rows, dtype=np.float64)).tolist()
+        return labels
+
+    def predict_proba(self, rows: Rows) -> list[list[float]]:
+        """Probabilities, shape (n, classes)."""
+        values = self._estimator.predict_proba(np.asarray(rows, dtype=np.float64))
+        result: list[list[float]] = values.tolist()
+        return result
+
+
+def load(directory: Path, manifest: Manifest) -> SklearnBackend:
+    """The backend from `model.skops`; refuses other versions of scikit-learn and unknown types."""
+    made_with = manifest.versions.get("scikit-learn")
+    if made_with != sklearn.__version__:
+        raise VersionMismatch(
+            f"Model '{manifest.name}' was made with scikit-learn {made_with}, "
+            f"this build has {sklearn.__version__}.",
+            where=str(directory),
+            hint="Train or import the model again with this build's version.",
+        )
+    path = directory / FILE_NAME
+    unknown = set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
+    if unknown:
+        raise IntegrityError(
+            f"Model '{manifest.name}' contains types this server does not trust: {sorted(unknown)}.",
+            where=str(path),
+            hint="Review them, then extend TRUSTED_TYPES in skfleet.backends.sklearn.",
+        )
+    # As fast as scikit-learn goes; rows were validated before they came here.
+    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InconsistentVersionWarning)
+        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)))

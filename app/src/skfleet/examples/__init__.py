@@ -1,0 +1,1 @@
+"""Example models that the repository trains from public data."""
