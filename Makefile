@@ -1,0 +1,58 @@
+# The commands of this repository. They need Linux, Python 3.11–3.13 and make; everything else they
+# install into .venv from hash-checked pins.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyproject.toml
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo up down status clean test test-full lint format pins
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.ready ## The environment of all other commands
+
+$(VENV)/.ready: $(REQUIREMENTS) requirements/make-venv
+	@requirements/make-venv $(VENV)
+	@touch $@
+
+demo: venv ## Everything once, from nothing: train, release, boot a fleet, predict, break a VM
+	@$(BIN)/python -m skfleet_local.demo
+
+up: venv ## The local fleet, left running
+	@$(BIN)/skfleet-local up
+
+down: venv ## End the local fleet, whatever state it is in
+	@$(BIN)/skfleet-local down
+
+status: venv ## What the local fleet looks like
+	@$(BIN)/skfleet-local status
+
+test: venv ## All tests that this machine can run; skips say what is missing
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-full: venv ## The long matrices whole
+	@SKFLEET_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: venv ## Style, types, Ansible, shell and Terraform
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
+	@$(BIN)/shellcheck .ci/run requirements/make-venv
+	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
+	else echo "skipped terraform fmt: terraform is not installed"; fi
+
+format: venv ## Write the style that lint asks for
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+pins: venv ## Resolve requirements/*.in again, hashes included
+	@requirements/make-pins $(BIN)/uv
+
+clean: ## End the fleet and remove everything that make made
+	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
+	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible
+	@find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
