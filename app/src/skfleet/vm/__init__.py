@@ -1,0 +1,1 @@
+"""What a VM runs beside the service: converge, refresh, the launcher of the service."""

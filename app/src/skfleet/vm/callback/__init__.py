@@ -1,0 +1,1 @@
+"""Ansible's output as converge wants it (found by its folder, never imported)."""

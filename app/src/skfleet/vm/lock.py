@@ -1,0 +1,46 @@
+"""One converge at a time on a host."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skfleet.errors import SkfleetError
+
+
+class Busy(SkfleetError):
+    """Another converge runs on this host."""
+
+
+@contextmanager
+def exclusive(path: Path, patience_s: float) -> Iterator[int]:
+    """Hold the lock file; wait for it at most `patience_s`.
+
+    Yields the descriptor: a program that inherits it holds the lock too, should its parent be killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+                    raise Busy(
+                        f"Another converge (process {holder or 'unknown'}) runs on this host.",
+                        where=str(path),
+                        hint="Wait for it; its progress is in the unit's log.",
+                    ) from None
+                time.sleep(0.2)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,84 @@
+"""Which release a host converges to, and whether it may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfleet import documents
+from skfleet.builds.wheelhouse import host_tags
+from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable, VersionMismatch
+from skfleet.releases.desired import Desired
+from skfleet.releases.release import Release
+from skfleet.vm.host import IMAGE_CONTRACTS, Host
+from skfleet.vm.metadata import Fleet
+
+if TYPE_CHECKING:
+    from skfleet.artifacts.store import Store
+
+
+class NoDesiredRelease(SkfleetError):
+    """The fleet has none yet: a VM waits, live and not ready."""
+
+
+def desired(store: Store, fleet: Fleet) -> Release:
+    """The fleet's desired release, by the object that its document pins."""
+    uri = fleet.document("desired.json")
+    stored = store.find(uri)
+    if stored is None:
+        raise NoDesiredRelease(
+            f"Fleet '{fleet.name}' has no desired release yet.",
+            where=uri,
+            hint="`skfleet release desire ID` sets the first one.",
+        )
+    entry = documents.read(Desired, stored.data, where=uri).current
+    data = store.read_pin(entry.document)
+    return _parse(data, entry.release, where=entry.document.uri)
+
+
+def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
+    """One release by its id. What is installed here is found without the bucket too.
+
+    A release is immutable, so the document it was installed from is as good as the bucket's: an outage
+    between a rollout's `stage` and `activate`, or before a rollback, does not strand the host.
+    """
+    uri = fleet.release(release)
+    try:
+        return _parse(store.read(uri).data, release, where=uri)
+    except StoreUnavailable:
+        installed = host.release_directory(release) / "release.json"
+        if not installed.is_file():
+            raise
+        return _parse(installed.read_bytes(), release, where=str(installed))
+
+
+def check(release: Release) -> None:
+    """Raise VersionMismatch if this host's image cannot run the release; DocumentError if nobody can."""
+    if release.default_model not in {model.name for model in release.models}:
+        raise DocumentError(
+            f"The default model '{release.default_model}' is none of the release's models.",
+            where=f"release {release.id}",
+            hint="Create the release again.",
+        )
+    python, platform = host_tags()
+    for what, wanted, here in (
+        ("image contract", str(release.image_contract), {str(n) for n in IMAGE_CONTRACTS}),
+        ("Python", release.app.python, {python}),
+        ("platform", release.app.platform, {platform}),
+    ):
+        if wanted not in here:
+            raise VersionMismatch(
+                f"The release needs {what} {wanted}, and this host has {', '.join(sorted(here))}.",
+                where=f"release {release.id}",
+                hint="Replace the VMs by ones of a fitting image, or build the app for this one.",
+            )
+
+
+def _parse(data: bytes, identifier: str, where: str) -> Release:
+    release = documents.read(Release, data, where=where)
+    if release.id != identifier:
+        raise DocumentError(
+            f"The document is of release '{release.id}', not '{identifier}'.",
+            where=where,
+            hint="Somebody copied it; create the release again.",
+        )
+    return release

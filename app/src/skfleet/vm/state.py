@@ -1,0 +1,46 @@
+"""`converge.json`: what this host converged to since it booted, and what it thinks of that.
+
+The service reads it: ready only for the release named here, and `stale` shown to whoever asks.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from skfleet.vm import files
+
+
+class Converged(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's form. `release` is null until something was converged to."""
+
+    release: str | None = None
+    stale: bool = False  # it could not be learnt, or reached, what is desired now
+    reason: str = ""
+    at: str = ""  # RFC 3339, UTC
+
+
+def path(run: Path) -> Path:
+    """Where the file is."""
+    return run / "converge.json"
+
+
+def read(run: Path) -> Converged:
+    """What is known since boot; a missing or damaged file is nothing known."""
+    try:
+        return msgspec.json.decode(path(run).read_bytes(), type=Converged)
+    except (OSError, msgspec.MsgspecError):
+        return Converged()
+
+
+def write(run: Path, release: str | None, *, stale: bool = False, reason: str = "") -> None:
+    """Replace the file whole."""
+    state = Converged(
+        release=release,
+        stale=stale,
+        reason=reason,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    files.replace(path(run), msgspec.json.encode(state) + b"\n")
