@@ -21,6 +21,7 @@ import google.cloud.exceptions
 import requests
 from google.api_core import exceptions as api
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from skfleet.documents import sha256
 from skfleet.errors import (
@@ -58,11 +59,13 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 class Store:
-    """Objects by `gs://` address. Timeouts are in seconds, for each request."""
+    """Objects by `gs://` address. `timeout_s` bounds each request and each series of retries."""
 
     def __init__(self, endpoint: str = "", timeout_s: float = 30.0) -> None:
         self._endpoint = endpoint
         self._timeout = timeout_s
+        # The library would go on for two minutes; who can wait that long asks again itself.
+        self._patience = {"timeout": timeout_s, "retry": DEFAULT_RETRY.with_timeout(timeout_s)}
 
     @cached_property
     def _client(self) -> Any:
@@ -75,7 +78,7 @@ class Store:
         blob = self._blob(uri, generation)
         with _named_failures(uri):
             data = blob.download_as_bytes(
-                checksum="crc32c", timeout=self._timeout, if_generation_match=generation
+                checksum="crc32c", if_generation_match=generation, **self._patience
             )
         if generation is not None and blob.generation not in (None, generation):
             raise IntegrityError(
@@ -117,7 +120,7 @@ class Store:
                     content_type=content_type,
                     if_generation_match=0,
                     checksum="crc32c",
-                    timeout=self._timeout,
+                    **self._patience,
                 )
         except LostRace:
             there = self.read(uri)
@@ -137,14 +140,21 @@ class Store:
     def swap(self, uri: str, data: bytes, seen: int) -> int:
         """Replace the object if its generation is still `seen` (0: must not exist); LostRace if not."""
         blob = self._blob(uri)
-        with _named_failures(uri):
-            blob.upload_from_string(
-                data,
-                content_type="application/json",
-                if_generation_match=seen,
-                checksum="crc32c",
-                timeout=self._timeout,
-            )
+        try:
+            with _named_failures(uri):
+                blob.upload_from_string(
+                    data,
+                    content_type="application/json",
+                    if_generation_match=seen,
+                    checksum="crc32c",
+                    **self._patience,
+                )
+        except LostRace:
+            # A retry after an answer that got lost meets our own write: that race is won.
+            there = self.find(uri)
+            if there is not None and there.data == data:
+                return there.generation
+            raise
         return int(blob.generation)
 
     def update(self, uri: str, change: Callable[[Stored | None], bytes], attempts: int = 5) -> int:
@@ -162,14 +172,14 @@ class Store:
         """The addresses below a `gs://bucket/folder/` prefix, in the bucket's order."""
         bucket, name = split_uri(prefix)
         with _named_failures(prefix):
-            for blob in self._client.list_blobs(bucket, prefix=name, timeout=self._timeout):
+            for blob in self._client.list_blobs(bucket, prefix=name, **self._patience):
                 yield f"gs://{bucket}/{blob.name}"
 
     def crc32c(self, uri: str, generation: int) -> str:
         """The object's crc32c as Cloud Storage states it, base64."""
         blob = self._blob(uri, generation)
         with _named_failures(uri):
-            blob.reload(timeout=self._timeout)
+            blob.reload(**self._patience)
         return str(blob.crc32c)
 
     def _blob(self, uri: str, generation: int | None = None) -> Any:

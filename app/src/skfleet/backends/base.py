@@ -10,7 +10,7 @@ from typing import Protocol
 
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
-from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
+from skfleet.errors import IntegrityError, VersionMismatch
 
 Rows = Sequence[Sequence[float]]
 
@@ -51,12 +51,13 @@ def load_model(directory: Path) -> Model:
         try:
             backend = open_backend(name, directory, manifest)
             verify_golden(backend, manifest)
-        except (SkfleetError, ImportError) as error:
+        except (VersionMismatch, ImportError) as error:
+            # Not for this host; wrong answers are no such case, they refuse the model.
             failures.append(f"{name}: {error}")
             continue
         return Model(manifest.name, documents.sha256(manifest_bytes), manifest, backend)
-    raise IntegrityError(
-        f"No backend of model '{manifest.name}' answers its golden vectors: " + "; ".join(failures),
+    raise VersionMismatch(
+        f"No backend of model '{manifest.name}' can run here: " + "; ".join(failures),
         where=str(directory),
         hint="Publish the model again with this app build's versions.",
     )

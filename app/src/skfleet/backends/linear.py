@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from skfleet.artifacts.manifest import Manifest
 from skfleet.backends.base import Rows
+from skfleet.errors import IntegrityError
 
 FILE_NAME = "linear.json"
 
@@ -38,10 +39,8 @@ class LinearBackend:
     def predict(self, rows: Rows) -> list[int]:
         """Labels, shape (n,): the class of the largest decision value, as scikit-learn breaks ties."""
         scores = self._scores(rows)
-        if scores.shape[1] == 1:
-            index = (scores[:, 0] > 0).astype(np.intp)
-        else:
-            index = scores.argmax(axis=1)
+        binary = scores.shape[1] == 1
+        index = (scores[:, 0] > 0).astype(np.intp) if binary else scores.argmax(axis=1)
         labels: list[int] = self._class_array[index].tolist()
         return labels
 
@@ -67,12 +66,19 @@ class LinearBackend:
 
 def load(directory: Path, manifest: Manifest) -> LinearBackend:
     """The backend from the artefact's `linear.json`."""
-    form = json.loads((directory / FILE_NAME).read_bytes())
-    return LinearBackend(
-        np.asarray(form["coefficients"], dtype=np.float64).reshape(-1, len(manifest.features)),
-        np.asarray(form["intercept"], dtype=np.float64),
-        manifest.classes,
-    )
+    try:
+        form = json.loads((directory / FILE_NAME).read_bytes())
+        return LinearBackend(
+            np.asarray(form["coefficients"], dtype=np.float64).reshape(-1, len(manifest.features)),
+            np.asarray(form["intercept"], dtype=np.float64),
+            manifest.classes,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"The linear form of model '{manifest.name}' cannot be read: {error}.",
+            where=str(directory / FILE_NAME),
+            hint="Publish the model again.",
+        ) from error
 
 
 def compile_estimator(estimator: Any) -> bytes | None:

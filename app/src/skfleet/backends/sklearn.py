@@ -16,7 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from skfleet.artifacts.manifest import Manifest
 from skfleet.backends.base import Rows
-from skfleet.errors import IntegrityError, VersionMismatch
+from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"
 # Types beyond skops' own defaults that this server loads; extend it here, by review.
@@ -54,6 +54,19 @@ def load(directory: Path, manifest: Manifest) -> SklearnBackend:
             hint="Train or import the model again with this build's version.",
         )
     path = directory / FILE_NAME
+    try:
+        return _load_skops(path, manifest)
+    except SkfleetError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what hostile or damaged bytes raise has no list
+        raise IntegrityError(
+            f"Model '{manifest.name}' cannot be read: {type(error).__name__}: {error}.",
+            where=str(path),
+            hint="Publish the model again.",
+        ) from error
+
+
+def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
     unknown = set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
     if unknown:
         raise IntegrityError(

@@ -31,7 +31,9 @@ NAME = "flight-delay"
 LATE_MINUTES = 15
 CARRIERS = "9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split()
 ORIGINS = "EWR JFK LGA".split()
-BLOCKS = 6  # four hours each; block 0 (midnight to 4:00) has no labelled row, the form has its column
+BLOCKS = (
+    6  # four hours each; block 0 (midnight to 4:00) has no labelled row, the form has its column
+)
 FEATURES = [
     Feature(name=name, low=0, high=1, integer=True)
     for name in [

