@@ -8,6 +8,7 @@ are always google-auth's.
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from skfleet.errors import (
     StoreUnavailable,
 )
 from skfleet.releases.release import Pin
+
+
+_MARK = "skfleet-write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,9 @@ class Store:
     def swap(self, uri: str, data: bytes, seen: int) -> int:
         """Replace the object if its generation is still `seen` (0: must not exist); LostRace if not."""
         blob = self._blob(uri)
+        # A retry after an answer that got lost meets our own write; this mark tells it apart.
+        mark = secrets.token_hex(8)
+        blob.metadata = {_MARK: mark}
         try:
             with _named_failures(uri):
                 blob.upload_from_string(
@@ -150,11 +157,10 @@ class Store:
                     **self._patience,
                 )
         except LostRace:
-            # A retry after an answer that got lost meets our own write: that race is won.
-            there = self.find(uri)
-            if there is not None and there.data == data:
-                return there.generation
-            raise
+            generation = self._written_by(uri, mark)
+            if generation is None:
+                raise
+            return generation
         return int(blob.generation)
 
     def update(self, uri: str, change: Callable[[Stored | None], bytes], attempts: int = 5) -> int:
@@ -174,6 +180,16 @@ class Store:
         with _named_failures(prefix):
             for blob in self._client.list_blobs(bucket, prefix=name, **self._patience):
                 yield f"gs://{bucket}/{blob.name}"
+
+    def _written_by(self, uri: str, mark: str) -> int | None:
+        """The live generation if it carries this mark."""
+        blob = self._blob(uri)
+        try:
+            with _named_failures(uri):
+                blob.reload(**self._patience)
+        except ObjectMissing:
+            return None
+        return int(blob.generation) if (blob.metadata or {}).get(_MARK) == mark else None
 
     def crc32c(self, uri: str, generation: int) -> str:
         """The object's crc32c as Cloud Storage states it, base64."""

@@ -58,7 +58,7 @@ def load(directory: Path, manifest: Manifest) -> SklearnBackend:
         return _load_skops(path, manifest)
     except SkfleetError:
         raise
-    except Exception as error:  # noqa: BLE001 - what hostile or damaged bytes raise has no list
+    except Exception as error:  # what hostile or damaged bytes raise has no list
         raise IntegrityError(
             f"Model '{manifest.name}' cannot be read: {type(error).__name__}: {error}.",
             where=str(path),
