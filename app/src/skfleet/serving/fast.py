@@ -1,0 +1,317 @@
+"""The fast lane: a raw ASGI application that answers the well-formed common request.
+
+It answers exactly what Flask would, byte for byte, or nothing: whatever is not plainly a known
+caller's well-formed prediction or a health probe goes to Flask in a thread, body and all. So it
+holds no error texts but those of overload and of a body over the limit, which must not wait for a
+thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from a2wsgi import WSGIMiddleware
+
+from skfleet.serving import health, listeners
+from skfleet.serving.app import ADMITTED, STARTED, create_app
+from skfleet.serving.errors import BodyTooLarge, Overloaded, ServiceError
+from skfleet.serving.listeners import Listener
+from skfleet.serving.models import Served
+from skfleet.serving.protocols import form, v1
+from skfleet.serving.service import Content, Service
+
+log = logging.getLogger("skfleet.fast")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Answer = Callable[[Served, bytes], bytes | None]
+
+# Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
+LOOP_BACKENDS = frozenset({"linear"})
+# Larger bodies take milliseconds to parse, for the same reason.
+LOOP_BODY_BYTES = 64 * 1024
+
+FORM_TYPE = form.CONTENT_TYPE.encode()
+JSON_TYPE = v1.CONTENT_TYPE.encode()
+WANTED_HEADERS = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"x-goog-iap-jwt-assertion",
+        b"authorization",
+        b"proxy-authorization",
+    }
+)
+
+_row = msgspec.json.Decoder(list[float])
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One prediction route of one model."""
+
+    label: str
+    content_type: bytes
+    served: Served
+    answer: Answer
+
+
+class FastLane:
+    """The ASGI application: gunicorn's `asgi` worker calls it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._flask = WSGIMiddleware(
+            _terminated(create_app(service).wsgi_app), workers=service.settings.threads
+        )
+        self._content: Content | None = None
+        self._routes: dict[str, Route] = {}
+        self._release = b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse_websocket(scope, send)
+            return
+        started = time.perf_counter()
+        service = self._service
+        if self._content is not service.content:
+            self._compile(service.content)
+        listener = service.ports.get((scope.get("server") or ("", 0))[1])
+        if listener is Listener.HEALTH and scope["method"] == "GET":
+            readiness = _probe(service, scope["path"])
+            if readiness is not None:
+                service.metrics.observe(
+                    scope["path"], readiness.status, listener.value, time.perf_counter() - started
+                )
+                await self._send(send, readiness.status, readiness.body)
+                return
+        if listener is None or not listeners.needs_identity(listener):
+            await self._hand_over(scope, receive, send, started)
+            return
+        if not service.admission.enter():
+            service.metrics.shed.inc()
+            await self._refuse(scope, send, started, listener, Overloaded())
+            return
+        try:
+            await self._admitted(scope, receive, send, started, listener)
+        finally:
+            service.admission.leave()
+
+    async def _admitted(
+        self, scope: Scope, receive: Receive, send: Send, started: float, listener: Listener
+    ) -> None:
+        service = self._service
+        scope[ADMITTED] = True
+        route = self._routes.get(scope["path"]) if scope["method"] == "POST" else None
+        found = _read_headers(scope["headers"]) if route is not None else None
+        if route is None or found is None or found.get(b"content-type") != route.content_type:
+            await self._hand_over(scope, receive, send, started)
+            return
+        caller = service.identity.known(listener, _token(found, listener))
+        if caller is None:
+            # Verifying a new token takes a thread; the next request with it comes through here.
+            await self._hand_over(scope, receive, send, started)
+            return
+        try:
+            body = await _read_body(found, receive, service.settings.max_body_bytes)
+        except BodyTooLarge as error:
+            await self._refuse(scope, send, started, listener, error, route.label, caller.email)
+            return
+        if body is None:
+            return  # the client is gone
+        answer = None
+        if len(body) <= LOOP_BODY_BYTES:
+            try:
+                answer = route.answer(route.served, body)
+            except Exception:  # Flask meets the same failure, and answers it as it should
+                log.debug("left to Flask", exc_info=True)
+        if answer is None:
+            await self._hand_over(scope, _replay(body, receive), send, started, len(body))
+            return
+        await self._send(send, 200, answer)
+        self._record(scope, 200, started, listener, route.label, caller.email)
+
+    async def _send(
+        self, send: Send, status: int, body: bytes, extra: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        headers.extend((k.lower().encode(), v.encode()) for k, v in extra)
+        headers.append((b"x-skfleet-release", self._release))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse(
+        self,
+        scope: Scope,
+        send: Send,
+        started: float,
+        listener: Listener,
+        error: ServiceError,
+        route: str = "other",
+        caller: str = "",
+    ) -> None:
+        await self._send(send, error.status, error.body(), error.headers)
+        self._record(scope, error.status, started, listener, route, caller)
+
+    async def _hand_over(
+        self, scope: Scope, receive: Receive, send: Send, started: float, length: int | None = None
+    ) -> None:
+        scope[STARTED] = started
+        scope["query_string"] = b""  # no route reads it, and the adapter ends at bytes beyond ASCII
+        if length is not None:
+            headers = [h for h in scope["headers"] if h[0] != b"content-length"]
+            scope["headers"] = [*headers, (b"content-length", b"%d" % length)]
+        await self._flask(scope, receive, send)
+
+    def _record(
+        self, scope: Scope, status: int, started: float, listener: Listener, route: str, who: str
+    ) -> None:
+        seconds = time.perf_counter() - started
+        service = self._service
+        service.metrics.observe(route, status, listener.value, seconds)
+        log_line = service.access_log.line(
+            scope["method"], scope["path"], status, seconds, listener.value, who
+        )
+        service.access_log.soon(log_line)
+
+    def _compile(self, content: Content) -> None:
+        """The routes of the models now served."""
+        models = content.models
+        routes: dict[str, Route] = {}
+        for served in models.served.values():
+            if served.model.backend.name not in LOOP_BACKENDS:
+                continue
+            path = f"/v1/models/{served.name}:predict"
+            routes[path] = Route("/v1/models/<name>:predict", JSON_TYPE, served, answer_v1)
+            if served.name == models.default:
+                routes["/"] = Route("/", FORM_TYPE, served, answer_form)
+                routes["/predict"] = Route("/predict", FORM_TYPE, served, answer_form)
+        self._routes = routes
+        self._release = content.release_header.encode()
+        self._content = content
+
+
+def answer_form(served: Served, body: bytes) -> bytes | None:
+    """The answer to a body that is `x=[…]` and nothing else; None where Flask must look."""
+    if body[:2] != b"x=":
+        return None
+    raw = body[2:].replace(b"+", b" ")
+    if b"%" in raw:
+        # Clients encode brackets, commas and spaces; anything else is not the common case.
+        raw = raw.replace(b"%2C", b",").replace(b"%20", b" ")
+        raw = raw.replace(b"%5B", b"[").replace(b"%5D", b"]")
+    try:
+        row = _row.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    # A list of numbers holds no character that JSON escapes, but for line breaks and tabs.
+    if not raw.decode("ascii").isprintable() or not served.rows.accepts(row):
+        return None
+    label = served.model.backend.predict([row])[0]
+    return b'{"model_prediction":"[%d]","received_data":{"x":"%b"}}\n' % (label, raw)
+
+
+def answer_v1(served: Served, body: bytes) -> bytes | None:
+    """The answer to well-formed `instances`; None where Flask must look."""
+    request = v1.decode(body)
+    rows = request.instances
+    if not rows or not all(map(served.rows.accepts, rows)):
+        return None
+    backend = served.model.backend
+    wants_probabilities = request.parameters is not None and request.parameters.probabilities
+    return v1.answer(
+        backend.predict(rows), backend.predict_proba(rows) if wants_probabilities else None
+    )
+
+
+def _probe(service: Service, path: str) -> health.Readiness | None:
+    if path == "/livez":
+        return health.Readiness(200, health.LIVE_BODY)
+    if path == "/readyz":
+        return service.health.readiness()
+    return None
+
+
+def _read_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+    """The headers that matter; None where one is there twice or asks for more than this lane does."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in WANTED_HEADERS:
+            if name in found or name == b"content-encoding":
+                return None
+            found[name] = value
+    return found
+
+
+def _token(found: dict[bytes, bytes], listener: Listener) -> bytes | None:
+    if listener is Listener.IAP:
+        return found.get(b"x-goog-iap-jwt-assertion")
+    header = found.get(b"proxy-authorization", found.get(b"authorization", b""))
+    return header[7:].strip() if header[:7].lower() == b"bearer " else None
+
+
+async def _read_body(found: dict[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None when the client left. Raises BodyTooLarge without reading the rest."""
+    length = found.get(b"content-length", b"")
+    if length.isdigit() and int(length) > limit:
+        raise BodyTooLarge(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return _within(body, limit)
+    parts = [body]
+    size = len(body)
+    while message["type"] == "http.request" and message.get("more_body"):
+        if size > limit:
+            raise BodyTooLarge(limit)
+        message = await receive()
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+    return _within(b"".join(parts), limit) if message["type"] == "http.request" else None
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body already read, then what comes after it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _terminated(wsgi: Callable[..., Any]) -> Callable[..., Any]:
+    """The adapter's input ends by itself; without this mark a chunked body would count as empty."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ["wsgi.input_terminated"] = True
+        return wsgi(environ, start_response)
+
+    return app
+
+
+async def _refuse_websocket(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,62 @@
+"""Which listener a request came in on, and what each listener serves.
+
+The only evidence is the port of the socket that accepted the connection (`scope["server"]` in ASGI,
+`SERVER_PORT` in WSGI, which gunicorn takes from getsockname); no header can alter it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from skfleet.errors import ConfigurationError
+from skfleet.settings import Settings
+
+
+class Listener(enum.Enum):
+    """A listener by what it is for."""
+
+    IAP = "iap"
+    INTERNAL = "internal"
+    HEALTH = "health"
+    METRICS = "metrics"
+
+
+# Listeners that serve a fixed set of exact paths, without identity. The others serve every route
+# except /metrics, and nothing at all without identity.
+OPEN_PATHS: Mapping[Listener, frozenset[str]] = {
+    Listener.HEALTH: frozenset({"/livez", "/readyz", "/version"}),
+    Listener.METRICS: frozenset({"/metrics"}),
+}
+METRICS_PATH = "/metrics"
+
+
+def by_port(settings: Settings) -> dict[int, Listener]:
+    """Listener of each port; raises ConfigurationError where two listeners share one."""
+    ports = {
+        settings.port_iap: Listener.IAP,
+        settings.port_internal: Listener.INTERNAL,
+        settings.port_health: Listener.HEALTH,
+        settings.port_metrics: Listener.METRICS,
+    }
+    if len(ports) != len(Listener):
+        raise ConfigurationError(
+            "Two listeners have the same port, so requests could not be told apart.",
+            where="SKFLEET_PORT_IAP, SKFLEET_PORT_INTERNAL, SKFLEET_PORT_HEALTH, SKFLEET_PORT_METRICS",
+            hint="Give each listener a port of its own.",
+        )
+    return ports
+
+
+def serves(listener: Listener | None, path: str) -> bool:
+    """Whether a listener serves this exact path (no prefixes, no normalisation)."""
+    if listener is None:
+        return False
+    if listener in OPEN_PATHS:
+        return path in OPEN_PATHS[listener]
+    return path != METRICS_PATH
+
+
+def needs_identity(listener: Listener) -> bool:
+    """Whether every request on this listener must prove who sends it."""
+    return listener not in OPEN_PATHS

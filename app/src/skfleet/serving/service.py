@@ -1,0 +1,173 @@
+"""All the parts of one service, put together once, before the fork; both lanes answer from it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from skfleet.serving import health, listeners, models
+from skfleet.serving.accesslog import AccessLog
+from skfleet.serving.admission import Admission
+from skfleet.serving.health import Health
+from skfleet.serving.identity import Identity
+from skfleet.serving.metrics import Metrics
+from skfleet.serving.models import Models
+from skfleet.settings import Settings
+
+log = logging.getLogger("skfleet.service")
+
+APP_VERSION = "SKFLEET_APP_VERSION"  # of the build: git describe and the digest of its pins
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is served: the models and the release they belong to. Swapped whole."""
+
+    release: str
+    models: Models
+
+    @property
+    def release_header(self) -> str:
+        """The value of X-Skfleet-Release."""
+        return self.release or "none"
+
+
+class Service:
+    """The service of one process; `content` is the only part that a reload replaces."""
+
+    def __init__(self, settings: Settings, content: Content) -> None:
+        self.settings = settings
+        self.content = content
+        self.ports = listeners.by_port(settings)
+        self.lane = "fast" if settings.fast_lane else "flask"
+        self.identity = Identity(settings.identity_dir)
+        self.admission = Admission(settings.max_in_flight)
+        self.metrics = Metrics()
+        self.access_log = AccessLog()
+        self.reload_failure: str | None = None
+        self.health = Health(self._describe)
+        self._proofs: tuple[Models | None, str | None] = (None, None)
+        self._register_checks()
+
+    @classmethod
+    def start(cls, settings: Settings) -> Service:
+        """The service with its models loaded, or with the reasons why they are not."""
+        return cls(settings, Content(settings.release, models.load(settings)))
+
+    def reload(self, settings: Settings) -> None:
+        """Serve what these settings name, if all of it loads; otherwise keep what there is."""
+        loaded = models.load(settings)
+        if loaded.failures:
+            self.reload_failure = "; ".join(f"{k}: {v}" for k, v in loaded.failures.items())
+            self.metrics.reload_failures.inc()
+            log.error("reload keeps the models as they were: %s", self.reload_failure)
+            return
+        self.reload_failure = None
+        self.content = Content(settings.release, loaded)
+        log.info("reload: release %s", self.content.release_header)
+
+    def version(self) -> bytes:
+        """The body of `/version`."""
+        content = self.content
+        body = {
+            "release": content.release,
+            "app": os.environ.get(APP_VERSION) or _package_version(),
+            "package": _package_version(),
+            "models": [
+                {
+                    "name": served.name,
+                    "default": served.name == content.models.default,
+                    "digest": served.model.digest,
+                    "backend": served.model.backend.name,
+                }
+                for served in content.models.served.values()
+            ],
+            "python": platform.python_version(),
+            "lane": self.lane,
+            "internal_identity": self.identity.internal,
+        }
+        return msgspec.json.encode(body) + b"\n"
+
+    def local_metrics(self) -> Iterable[Metric]:
+        """What every worker of this host would say alike."""
+        info = GaugeMetricFamily(
+            "skfleet_model_info", "Models served.", labels=["name", "digest", "backend", "release"]
+        )
+        for served in self.content.models.served.values():
+            model = served.model
+            info.add_metric(
+                [served.name, model.digest, model.backend.name, self.content.release], 1
+            )
+        yield info
+        age = GaugeMetricFamily(
+            "skfleet_identity_file_age_seconds",
+            "Age of the last good content of the files that say who may call.",
+            labels=["file"],
+        )
+        identity = self.identity
+        identity.look()
+        for file in (identity.environment, identity.iap_keys, identity.google_keys):
+            if file.modified_at is not None:
+                age.add_metric([file.name], max(0.0, time.time() - file.modified_at))
+        yield age
+        ready = self.health.readiness().status == 200
+        yield GaugeMetricFamily("skfleet_ready", "Whether /readyz answers 200.", value=float(ready))
+
+    def _register_checks(self) -> None:
+        run_dir = self.settings.run_dir
+        self.health.register("model", self._models_loaded)
+        self.health.register("golden", self._golden_pass)
+        self.health.register("identity", self._identity_known)
+        if self.settings.require_converged:
+            self.health.register(
+                "converged", lambda: health.converged(run_dir, self.content.release)
+            )
+        self.health.register("drain", lambda: health.not_draining(run_dir))
+
+    def _models_loaded(self) -> str | None:
+        failures = self.content.models.failures
+        return "; ".join(f"{k}: {v}" if k else v for k, v in failures.items()) or None
+
+    def _golden_pass(self) -> str | None:
+        """Proven once more in this process, after the fork; then remembered until the models change."""
+        loaded = self.content.models
+        if self._proofs[0] is not loaded:
+            reasons = [f"{s.name}: {r}" for s in loaded.served.values() if (r := s.prove())]
+            self._proofs = (loaded, "; ".join(reasons) or None)
+        if not loaded.served:
+            return "no model is loaded"
+        return self._proofs[1]
+
+    def _identity_known(self) -> str | None:
+        self.identity.look()
+        return self.identity.problem()
+
+    def _describe(self) -> dict[str, Any]:
+        content = self.content
+        served = content.models.served.get(content.models.default)
+        state = health.converge_state(self.settings.run_dir)
+        return {
+            "release": content.release,
+            "model": None
+            if served is None
+            else {"name": served.name, "digest": served.model.digest},
+            "stale": state is not None and state.stale,
+            "internal_identity": self.identity.internal,
+            "reload_failure": self.reload_failure,
+        }
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("skfleet")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
