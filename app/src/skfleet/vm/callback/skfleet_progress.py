@@ -27,10 +27,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__()
         self._started = 0.0
 
-    def v2_playbook_on_task_start(self, *_: Any) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        del task, is_conditional
         self._started = time.monotonic()
 
-    v2_playbook_on_handler_task_start = v2_playbook_on_task_start
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        del task
+        self._started = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._line(result, "changed" if result.result.get("changed") else "ok")
