@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import urlparse
 
 import google.auth.exceptions
-import google.cloud.exceptions
 import requests
 from google.api_core import exceptions as api
 from google.cloud import storage
@@ -34,7 +33,6 @@ from skfleet.errors import (
     StoreUnavailable,
 )
 from skfleet.releases.release import Pin
-
 
 _MARK = "skfleet-write"
 
@@ -190,13 +188,6 @@ class Store:
         except ObjectMissing:
             return None
         return int(blob.generation) if (blob.metadata or {}).get(_MARK) == mark else None
-
-    def crc32c(self, uri: str, generation: int) -> str:
-        """The object's crc32c as Cloud Storage states it, base64."""
-        blob = self._blob(uri, generation)
-        with _named_failures(uri):
-            blob.reload(**self._patience)
-        return str(blob.crc32c)
 
     def _blob(self, uri: str, generation: int | None = None) -> Any:
         bucket, name = split_uri(uri)
