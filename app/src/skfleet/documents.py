@@ -7,6 +7,7 @@ writer may add one), wrong types and missing fields are refused with the path of
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -54,3 +55,8 @@ def write(document: msgspec.Struct) -> bytes:
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def now() -> str:
+    """The time as documents write it: RFC 3339, UTC, seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,6 @@ from skfleet.errors import DocumentError
 from skfleet.releases.release import Pin
 
 MIN_GOLDEN = 100
-
-
-def now() -> str:
-    """The time as documents write it: RFC 3339, UTC, seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_artefact(
@@ -62,7 +56,7 @@ def write_artefact(
         backends.insert(0, "linear")
     manifest = Manifest(
         name=name,
-        created_at=now(),
+        created_at=documents.now(),
         estimator=type(estimator).__name__,
         backends=backends,
         files=[_file_entry(path) for path in sorted(directory.iterdir())],
@@ -97,7 +91,7 @@ def publish(store: Store, bucket: str, directory: Path, by: str) -> Latest:
     latest = Latest(
         name=model.name,
         manifest=Pin(uri=manifest_uri, generation=generation, sha256=model.digest),
-        published_at=now(),
+        published_at=documents.now(),
         published_by=by,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from skfleet import documents
-from skfleet.artifacts.publish import now
 from skfleet.artifacts.store import Store
 from skfleet.builds.wheelhouse import Build, Wheelhouse
 from skfleet.releases.release import Pin
@@ -20,7 +19,7 @@ def publish_build(store: Store, bucket: str, wheelhouse: Wheelhouse, by: str) ->
     generation = store.create(uri, data, content_type="application/x-tar")
     build = Build(
         version=wheelhouse.version,
-        created_at=now(),
+        created_at=documents.now(),
         created_by=by,
         python=wheelhouse.python,
         platform=wheelhouse.platform,

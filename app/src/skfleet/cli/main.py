@@ -12,6 +12,7 @@ from skfleet.cli.model import model
 from skfleet.cli.predict import predict, token
 from skfleet.cli.release import release
 from skfleet.errors import SkfleetError
+from skfleet.serving.command import serve
 from skfleet.settings import table
 
 
@@ -34,7 +35,7 @@ def settings(as_json: bool) -> None:
         print_table(header, table())
 
 
-for command in (model, app, release, predict, token, settings):
+for command in (model, app, release, predict, token, serve, settings):
     skfleet.add_command(command)
 
 

@@ -9,7 +9,6 @@ import msgspec
 
 from skfleet import documents
 from skfleet.artifacts.manifest import Latest
-from skfleet.artifacts.publish import now
 from skfleet.artifacts.store import Store, Stored
 from skfleet.builds.wheelhouse import Build
 from skfleet.errors import ConfigurationError, DocumentError, LostRace, ObjectMissing
@@ -54,7 +53,7 @@ def create(
     content = msgspec.json.encode([app, bundle, models, settings], order="deterministic")
     release = Release(
         id=release_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{documents.sha256(content)[:6]}",
-        created_at=now(),
+        created_at=documents.now(),
         created_by=by,
         notes=notes,
         app=app,
@@ -175,7 +174,7 @@ def desire(
             if replacing is None
             else "Somebody else moved it; look at `skfleet release list` and start again.",
         )
-    entry = DesiredEntry(release=release_id, document=stored.pin(), at=now(), by=by, reason=reason)
+    entry = DesiredEntry(release=release_id, document=stored.pin(), at=documents.now(), by=by, reason=reason)
     history = [there[0].current, *there[0].history][:MAX_HISTORY] if there else []
     desired = Desired(fleet=fleet, current=entry, history=history)
     store.swap(desired_uri(bucket, fleet), documents.write(desired), there[1] if there else 0)
