@@ -44,6 +44,10 @@ class Client:
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
+    def add_header(self, name: str, value: str) -> None:
+        """Send this header too, from now on."""
+        self._session.headers[name] = value
+
     def form(self, row: list[float]) -> Answer:
         """The original contract: `x=[…]` as a form."""
         return self._send(
