@@ -14,7 +14,7 @@ help: ## Say what there is
 
 venv: $(VENV)/.ready ## The environment of all other commands
 
-$(VENV)/.ready: $(REQUIREMENTS) requirements/make-venv
+$(VENV)/.ready: $(REQUIREMENTS) requirements/make-venv requirements/make-pins
 	@requirements/make-venv $(VENV)
 	@touch $@
 
@@ -41,7 +41,7 @@ lint: venv ## Style, types, Ansible, shell and Terraform
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
-	@$(BIN)/shellcheck .ci/run requirements/make-venv
+	@$(BIN)/shellcheck .ci/run requirements/make-venv requirements/make-pins
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	else echo "skipped terraform fmt: terraform is not installed"; fi
 
