@@ -31,7 +31,9 @@ class Signer:
 
     def jwk(self) -> dict[str, Any]:
         """The public key as JWKS has it."""
-        kind = jwt.algorithms.ECAlgorithm if self.algorithm == "ES256" else jwt.algorithms.RSAAlgorithm
+        kind = (
+            jwt.algorithms.ECAlgorithm if self.algorithm == "ES256" else jwt.algorithms.RSAAlgorithm
+        )
         public = json.loads(kind.to_jwk(self.key.public_key()))
         return {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 

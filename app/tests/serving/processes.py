@@ -30,8 +30,11 @@ class Gunicorn:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "gunicorn",
-                    "--config", "python:skfleet.serving.gunicorn",
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "--config",
+                    "python:skfleet.serving.gunicorn",
                     "skfleet.serving.application:application",
                 ],  # fmt: skip
                 env={**inherited, "SKFLEET_BIND_ADDRESS": "127.0.0.1", **ports, **environ},

@@ -5,30 +5,21 @@ It runs by itself on gunicorn's threads; the fast lane hands it whatever it does
 
 from __future__ import annotations
 
-import io
-import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from flask import Flask, Request, Response, g, request
-from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import HTTPException
-from werkzeug.formparser import FormDataParser
 from werkzeug.routing import MapAdapter
 
-from skfleet.serving import errors, health, listeners
+from skfleet.serving import bodies, errors, health, listeners, refusals
 from skfleet.serving import metrics as serving_metrics
 from skfleet.serving.identity import bearer, reason_of
 from skfleet.serving.listeners import Listener
 from skfleet.serving.protocols import form, v1
 from skfleet.serving.service import Service
 
-log = logging.getLogger("skfleet.app")
-
-JSON = "application/json"
 MULTIPART = "multipart/form-data"
 RELEASE_HEADER = "X-Skfleet-Release"
 # The fast lane leaves these in the ASGI scope of a request that it hands over.
@@ -70,9 +61,7 @@ def create_app(service: Service) -> Flask:
     app.before_request(views.admit)
     app.after_request(views.finish)
     app.teardown_request(views.leave)
-    app.register_error_handler(errors.ServiceError, service_error)
-    app.register_error_handler(HTTPException, http_error)
-    app.register_error_handler(Exception, unexpected_error)
+    refusals.register(app)
     return app
 
 
@@ -90,20 +79,22 @@ class Views:
         scope: Mapping[str, Any] = environ.get("asgi.scope", {})
         g.started = scope.get(STARTED) or time.perf_counter()
         g.caller = ""
-        g.holds_place = False
+        g.holds_place = g.counted = False
         port = environ.get("SERVER_PORT", "")
         g.listener = listener = self.service.ports.get(int(port) if port.isdecimal() else 0)
         if listener is None:
-            raise _not_found()
+            raise refusals.not_found()
         if listeners.needs_identity(listener):
             if not scope.get(ADMITTED):
                 if not self.service.admission.enter():
                     self.service.metrics.shed.inc()
                     raise errors.Overloaded
                 g.holds_place = True
+            self.service.metrics.in_flight.inc()
+            g.counted = True
             g.caller = self._identify(listener)
         if not listeners.serves(listener, environ["PATH_INFO"]):
-            raise _not_found()
+            raise refusals.not_found()
 
     def finish(self, response: Response) -> Response:
         """The release on every answer, and its trace in metrics and log."""
@@ -125,6 +116,8 @@ class Views:
         """Give the place back."""
         if g.get("holds_place"):
             self.service.admission.leave()
+        if g.get("counted"):
+            self.service.metrics.in_flight.dec()
 
     def _identify(self, listener: Listener) -> str:
         headers = request.headers
@@ -145,11 +138,13 @@ class Views:
         """`POST /` and `/predict`: the original form."""
         served = self.service.content.models.get()
         body = self._body(form.CONTENT_TYPE, MULTIPART)
-        parse = _multipart_fields if request.mimetype == MULTIPART else form.parse_fields
-        fields = parse(body)
+        if request.mimetype == MULTIPART:
+            fields = bodies.multipart_fields(body, request.mimetype_params)
+        else:
+            fields = form.parse_fields(body)
         row = form.parse_row(fields, served.rows)
         label = served.model.backend.predict([row])[0]
-        return _json(form.answer(label, fields))
+        return refusals.json_response(form.answer(label, fields))
 
     def predict_v1(self, name: str) -> Response:
         """`POST /v1/models/{name}:predict`."""
@@ -158,7 +153,7 @@ class Views:
         backend = served.model.backend
         wants_probabilities = asked.parameters is not None and asked.parameters.probabilities
         probabilities = backend.predict_proba(asked.instances) if wants_probabilities else None
-        return _json(v1.answer(backend.predict(asked.instances), probabilities))
+        return refusals.json_response(v1.answer(backend.predict(asked.instances), probabilities))
 
     def model_status(self, name: str) -> Response:
         """`GET /v1/models/{name}`."""
@@ -169,7 +164,7 @@ class Views:
             "digest": served.model.digest,
             "backend": served.model.backend.name,
         }
-        return _json(msgspec.json.encode(body) + b"\n")
+        return refusals.json_response(msgspec.json.encode(body) + b"\n")
 
     def _body(self, *mimetypes: str) -> bytes:
         """The whole body, of one of these types and within the limit."""
@@ -185,107 +180,24 @@ class Views:
                 where="Content-Encoding",
                 hint="Send the body as it is.",
             )
-        return read_body(request.environ, self.service.settings.max_body_bytes)
+        return bodies.read_wsgi(request.environ, self.service.settings.max_body_bytes)
 
     # Operations
 
     def live(self) -> Response:
         """The process answers."""
-        return _json(health.LIVE_BODY)
+        return refusals.json_response(health.LIVE_BODY)
 
     def ready(self) -> Response:
         """Whether this VM should get traffic, and which check says no."""
         readiness = self.service.health.readiness()
-        return _json(readiness.body, readiness.status)
+        return refusals.json_response(readiness.body, readiness.status)
 
     def version(self) -> Response:
         """What runs here."""
-        return _json(self.service.version())
+        return refusals.json_response(self.service.version())
 
     def metrics(self) -> Response:
         """Prometheus metrics of all workers."""
         body = self.service.metrics.render(self.service.local_metrics)
         return Response(body, content_type=serving_metrics.CONTENT_TYPE)
-
-
-def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
-    """The request's body; raises BodyTooLarge without reading past the limit, chunked or not."""
-    length_text = environ.get("CONTENT_LENGTH") or ""
-    length = int(length_text) if length_text.isdecimal() else None
-    if length is not None and length > limit:
-        raise errors.BodyTooLarge(limit)
-    if length is None and not environ.get("wsgi.input_terminated"):
-        return b""
-    try:
-        body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
-    except (OSError, ParseException):
-        body, length = b"", -1
-    if length is not None and len(body) != length:
-        raise errors.BadRequest(
-            "The body ended before its end.", where="body", hint="Send the request again."
-        )
-    if len(body) > limit:
-        raise errors.BodyTooLarge(limit)
-    return body
-
-
-def service_error(error: errors.ServiceError) -> Response:
-    """A typed error in the one shape."""
-    response = _json(error.body(), error.status)
-    response.headers.extend(error.headers)
-    return response
-
-
-def http_error(error: HTTPException) -> Response:
-    """Werkzeug's own refusals in the one shape."""
-    if error.code == 404:
-        return service_error(_not_found())
-    if error.code == 405:
-        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-        return service_error(
-            errors.MethodNotAllowed(
-                f"This path does not take {request.method}.",
-                where="method",
-                hint=f"Allowed: {allowed}.",
-                headers=(("Allow", allowed),),
-            )
-        )
-    status = error.code or 500
-    name = error.name.lower().replace(" ", "_").replace("-", "_")
-    return _json(errors.render(f"The request was refused: {error.name}.", name), status)
-
-
-def unexpected_error(error: Exception) -> Response:
-    """A bug: logged with an id, of which alone the caller learns."""
-    identifier = uuid.uuid4().hex[:12]
-    log.error("request failed, id %s", identifier, exc_info=error)
-    body = errors.render(
-        "The service failed on this request.",
-        errors.ServiceError.code,
-        where=identifier,
-        hint="Report the id in 'where'; the service's log has the details.",
-    )
-    return _json(body, 500)
-
-
-def _not_found() -> errors.NotFound:
-    return errors.NotFound(
-        "This listener serves no such path.", where="path", hint="Check the path and the port."
-    )
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, content_type=JSON)
-
-
-def _multipart_fields(body: bytes) -> list[tuple[str, str]]:
-    parser = FormDataParser(silent=False, max_form_parts=form.MAX_FIELDS)
-    try:
-        _, fields, _ = parser.parse(
-            io.BytesIO(body), request.mimetype, len(body), request.mimetype_params
-        )
-    except ValueError:
-        raise errors.BadRequest(
-            "The body is not a multipart form.", where="body", hint=form.HINT
-        ) from None
-    return list(fields.items(multi=True))

@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from a2wsgi import WSGIMiddleware
 
-from skfleet.serving import health, listeners
+from skfleet.serving import bodies, health, listeners
 from skfleet.serving.app import ADMITTED, STARTED, create_app
+from skfleet.serving.bodies import Message, Receive
 from skfleet.serving.errors import BodyTooLarge, Overloaded, ServiceError
+from skfleet.serving.fast_answers import answer_form, answer_v1
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, v1
@@ -28,8 +29,6 @@ from skfleet.serving.service import Content, Service
 log = logging.getLogger("skfleet.fast")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Answer = Callable[[Served, bytes], bytes | None]
 
@@ -50,8 +49,6 @@ WANTED_HEADERS = frozenset(
         b"proxy-authorization",
     }
 )
-
-_row = msgspec.json.Decoder(list[float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +117,11 @@ class FastLane:
             # Verifying a new token takes a thread; the next request with it comes through here.
             await self._hand_over(scope, receive, send, started)
             return
+        limit, waiting = service.settings.max_body_bytes, service.metrics.in_flight
         try:
-            body = await _read_body(found, receive, service.settings.max_body_bytes)
+            body = await bodies.read_asgi(
+                found.get(b"content-length", b""), receive, limit, waiting
+            )
         except BodyTooLarge as error:
             await self._refuse(scope, send, started, listener, error, route.label, caller.email)
             return
@@ -134,7 +134,7 @@ class FastLane:
             except Exception:  # Flask meets the same failure, and answers it as it should
                 log.debug("left to Flask", exc_info=True)
         if answer is None:
-            await self._hand_over(scope, _replay(body, receive), send, started, len(body))
+            await self._hand_over(scope, bodies.replay(body, receive), send, started, len(body))
             return
         await self._send(send, 200, answer)
         self._record(scope, 200, started, listener, route.label, caller.email)
@@ -202,39 +202,6 @@ class FastLane:
         self._content = content
 
 
-def answer_form(served: Served, body: bytes) -> bytes | None:
-    """The answer to a body that is `x=[…]` and nothing else; None where Flask must look."""
-    if body[:2] != b"x=":
-        return None
-    raw = body[2:].replace(b"+", b" ")
-    if b"%" in raw:
-        # Clients encode brackets, commas and spaces; anything else is not the common case.
-        raw = raw.replace(b"%2C", b",").replace(b"%20", b" ")
-        raw = raw.replace(b"%5B", b"[").replace(b"%5D", b"]")
-    try:
-        row = _row.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    # A list of numbers holds no character that JSON escapes, but for line breaks and tabs.
-    if not raw.decode("ascii").isprintable() or not served.rows.accepts(row):
-        return None
-    label = served.model.backend.predict([row])[0]
-    return b'{"model_prediction":"[%d]","received_data":{"x":"%b"}}\n' % (label, raw)
-
-
-def answer_v1(served: Served, body: bytes) -> bytes | None:
-    """The answer to well-formed `instances`; None where Flask must look."""
-    request = v1.decode(body)
-    rows = request.instances
-    if not rows or not all(map(served.rows.accepts, rows)):
-        return None
-    backend = served.model.backend
-    wants_probabilities = request.parameters is not None and request.parameters.probabilities
-    return v1.answer(
-        backend.predict(rows), backend.predict_proba(rows) if wants_probabilities else None
-    )
-
-
 def _probe(service: Service, path: str) -> health.Readiness | None:
     if path == "/livez":
         return health.Readiness(200, health.LIVE_BODY)
@@ -259,47 +226,6 @@ def _token(found: dict[bytes, bytes], listener: Listener) -> bytes | None:
         return found.get(b"x-goog-iap-jwt-assertion")
     header = found.get(b"proxy-authorization", found.get(b"authorization", b""))
     return header[7:].strip() if header[:7].lower() == b"bearer " else None
-
-
-async def _read_body(found: dict[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when the client left. Raises BodyTooLarge without reading the rest."""
-    length = found.get(b"content-length", b"")
-    if length.isdigit() and int(length) > limit:
-        raise BodyTooLarge(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return _within(body, limit)
-    parts = [body]
-    size = len(body)
-    while message["type"] == "http.request" and message.get("more_body"):
-        if size > limit:
-            raise BodyTooLarge(limit)
-        message = await receive()
-        part = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-    return _within(b"".join(parts), limit) if message["type"] == "http.request" else None
-
-
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body already read, then what comes after it."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
 
 
 def _terminated(wsgi: Callable[..., Any]) -> Callable[..., Any]:
