@@ -57,8 +57,8 @@ def run(fleet: Fleet, report: Report) -> None:
         vms = fleet.status()
         report.promise(
             "every VM is live and none is ready: there is no desired release yet",
-            len(vms) == VMS and all(vm["live"] and not vm["ready"] for vm in vms),
-            vms[0].get("reason", "") if vms else "no VMs",
+            len(vms) == VMS and all(vm["livez"] == "200" and vm["readyz"] != "200" for vm in vms),
+            vms[0]["why_not_ready"] if vms else "no VMs",
         )
 
     artefact = fleet.run.root / "model"
@@ -85,7 +85,8 @@ def run(fleet: Fleet, report: Report) -> None:
             fleet.wait(
                 "all ready",
                 lambda vms: (
-                    len(vms) == VMS and all(vm["ready"] and vm["release"] == release for vm in vms)
+                    len(vms) == VMS
+                    and all(vm["readyz"] == "200" and vm["release"] == release for vm in vms)
                 ),
                 seconds=120,
             ),

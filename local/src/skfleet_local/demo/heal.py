@@ -46,7 +46,7 @@ def kill_and_watch(
             lambda vms: any(
                 vm["name"] == victim["name"]
                 and vm["id"] != victim["id"]
-                and vm["ready"]
+                and vm["readyz"] == "200"
                 and vm["release"] == release
                 for vm in vms
             ),

@@ -1,0 +1,209 @@
+"""`skfleet-local`: the local fleet's switch, window and hammer."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from skfleet.errors import SkfleetError
+from skfleet_local import client
+from skfleet_local import down as downs
+from skfleet_local import logs as log_files
+from skfleet_local import status as states
+from skfleet_local import up as ups
+from skfleet_local.accounts import ACCOUNTS
+from skfleet_local.compute.project import GROUP
+from skfleet_local.run import Run, current, repository
+
+P = ParamSpec("P")
+
+
+def failing_well(command: Callable[P, None]) -> Callable[P, None]:
+    """Print a SkfleetError and end with its exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SkfleetError as error:
+            click.echo(f"skfleet-local: {error}", err=True)
+            sys.exit(error.exit_code)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Google Cloud on one machine. The run is in $SKFLEET_RUN_DIR, or .skfleet/run of the checkout."""
+
+
+@main.command()
+@click.option(
+    "--vms",
+    type=click.IntRange(1, 200),
+    default=ups.DEFAULT_VMS,
+    show_default=True,
+    help="Size of the group, where there is none yet.",
+)
+@click.option(
+    "--runtime",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A ready made environment for the VMs instead of a baked one.",
+)
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(min=1),
+    default=ups.DEFAULT_TIME_SCALE,
+    show_default=True,
+    help="How much faster than in the cloud health checks and delays are.",
+)
+@failing_well
+def up(vms: int, runtime: Path | None, time_scale: float) -> None:
+    """Start what does not run, and wait until every VM is live."""
+    run = current()
+    with run.lock():
+        prepared = ups.Up.prepare(
+            run,
+            repository(),
+            vms,
+            str(runtime.resolve()) if runtime else "",
+            time_scale,
+            click.echo,
+        )
+        prepared(vms)
+
+
+@main.command()
+@failing_well
+def down() -> None:
+    """End every process of the run and remove its files."""
+    run = current()
+    began = time.monotonic()
+    ended = downs.down(run)
+    if not ended.processes and not ended.files:
+        click.echo(f"nothing to end in {run.root}")
+        return
+    seconds = time.monotonic() - began
+    killed = f", {ended.killed} by SIGKILL" if ended.killed else ""
+    click.echo(f"ended {ended.processes} processes{killed} ({seconds:.1f} s)")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@failing_well
+def status(as_json: bool) -> None:
+    """What the VMs, the load balancers and the cloud say of themselves."""
+    fleet = states.fleet(current())
+    if as_json:
+        click.echo(json.dumps(fleet, indent=2))
+        return
+    columns = (
+        "name",
+        "zone",
+        "address",
+        "state",
+        "release",
+        "livez",
+        "readyz",
+        "lb ext/int",
+        "why",
+    )
+    rows = [columns, *(_row(vm) for vm in fleet["vms"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip())
+    click.echo()
+    for name, balancer in fleet["load_balancers"].items():
+        counts = ", ".join(f"{n} {state}" for state, n in balancer.items() if state != "url")
+        click.echo(f"{name}  {balancer['url']}  {counts or 'no VMs'}")
+    gone = [name for name, process in fleet["processes"].items() if not process["alive"]]
+    if gone:
+        click.echo(f"not running: {', '.join(gone)} (`skfleet-local up` starts them)", err=True)
+
+
+def _row(vm: dict[str, Any]) -> tuple[str, ...]:
+    action = "" if vm["action"] == "NONE" else f" {vm['action'].lower()}"
+    why = vm["why_not_ready"] or (
+        vm["reason"] if vm["action"] in ("RECREATING", "DELETING") else ""
+    )
+    return (
+        vm["name"],
+        vm["zone"],
+        vm["address"],
+        vm["phase"] + action,
+        vm["release"] or "-",
+        vm["livez"],
+        vm["readyz"],
+        f"{(vm['external'] or '-').lower()}/{(vm['internal'] or '-').lower()}",
+        why,
+    )
+
+
+@main.command()
+@click.argument("what", default="")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
+@click.option("-n", "--lines", default=40, show_default=True, help="Last lines of each file.")
+@failing_well
+def logs(what: str, follow: bool, lines: int) -> None:
+    """Logs of a VM, or of cloud, envoy, storage, events; without a name, of everything."""
+    run = current()
+    run.require_state()
+    for path in log_files.files(run, what):
+        if text := log_files.tail(path, lines):
+            click.echo(f"--- {path.relative_to(run.root)}\n{text}")
+    if follow:
+        for path, line in log_files.follow(run, what):
+            click.echo(f"{path.relative_to(run.root)}: {line}")
+
+
+@main.command()
+@click.argument("size", type=click.IntRange(0, 200))
+@failing_well
+def scale(size: int) -> None:
+    """Set the group's target size; VMs come and go in the background."""
+    compute = _compute(current())
+    compute.change(f"{compute.links.manager(GROUP)}/resize?size={size}")
+    click.echo(f"target size {size}")
+
+
+@main.group(name="break")
+def break_() -> None:
+    """Break something, to see it mended."""
+
+
+@break_.command()
+@click.argument("vm")
+@failing_well
+def kill(vm: str) -> None:
+    """SIGKILL every process of a VM, init included."""
+    run = current()
+    run.require_state()
+    count = downs.kill_vm(run, vm)
+    click.echo(f"killed {count} processes of {vm}")
+
+
+@main.command()
+@failing_well
+def env() -> None:
+    """The client's environment, for: eval "$(skfleet-local env)"."""
+    run = current()
+    run.require_state()
+    for line in run.client_env.read_text().splitlines():
+        click.echo(f"export {line}")
+
+
+def _compute(run: Run) -> client.Compute:
+    state = run.require_state()
+    token = client.access_token(run, ACCOUNTS["operator"])
+    return client.Compute(state.addresses, token)
+
+
+if __name__ == "__main__":
+    main()

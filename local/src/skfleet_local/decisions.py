@@ -1,0 +1,98 @@
+"""What a managed instance group decides, as pure functions of what it sees.
+
+No clock, no I/O, no randomness: the running stand-in and any simulation call the same functions.
+Sources: Google's pages on autohealing, on distributing VMs over zones and on scaling in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skfleet_local.edge import HealthCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A VM of the group that stays in it. `created`: seconds, any epoch."""
+
+    name: str
+    zone: str
+    created: float
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What brings the group to its target size."""
+
+    create_in: tuple[str, ...] = ()  # zones
+    delete: tuple[str, ...] = ()  # names
+
+
+def resize(target: int, members: Sequence[Member], zones: Sequence[str]) -> Change:
+    """Create where fewest are, delete where most are: unhealthy first, then the newest."""
+    count = {zone: sum(member.zone == zone for member in members) for zone in zones}
+    create: list[str] = []
+    while len(members) + len(create) < target:
+        zone = min(zones, key=lambda name: (count[name], zones.index(name)))
+        count[zone] += 1
+        create.append(zone)
+    staying = list(members)
+    delete: list[str] = []
+    while len(staying) > target:
+        # A zone the group was taken out of counts as fullest.
+        fullest = max(staying, key=lambda m: (m.zone not in count, count.get(m.zone, 0))).zone
+        victim = min(
+            (member for member in staying if member.zone == fullest),
+            key=lambda m: (m.healthy, -m.created, m.name),
+        )
+        staying.remove(victim)
+        if fullest in count:
+            count[fullest] -= 1
+        delete.append(victim.name)
+    return Change(tuple(create), tuple(delete))
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """What autohealing's probes of one VM have shown since it booted."""
+
+    passes: int = 0  # in a row
+    failures: int = 0  # in a row
+    was_healthy: bool = False
+    timed_out: bool = False  # the last one
+
+    def after(self, passed: bool, policy: HealthCheck, timed_out: bool = False) -> Liveness:
+        """One more probe."""
+        if not passed:
+            return Liveness(0, self.failures + 1, self.was_healthy, timed_out)
+        passes = self.passes + 1
+        return Liveness(passes, 0, self.was_healthy or passes >= policy.healthy_threshold)
+
+    def state(self, policy: HealthCheck) -> str:
+        """Google's `detailedHealthState`."""
+        if self.failures >= policy.unhealthy_threshold:
+            return "TIMEOUT" if self.timed_out else "UNHEALTHY"
+        return "HEALTHY" if self.was_healthy else "UNKNOWN"
+
+
+def heal(init_runs: bool, liveness: Liveness, age_s: float, policy: HealthCheck | None) -> str:
+    """Why this VM must be recreated, or an empty string.
+
+    A VM that stopped is repaired whatever the policy. A VM that fails its probe is left alone during
+    the initial delay, unless it has been healthy already.
+    """
+    if not init_runs:
+        return "the VM stopped: its init process ended"
+    if policy is None or liveness.failures < policy.unhealthy_threshold:
+        return ""
+    if not liveness.was_healthy and age_s < policy.initial_delay_s:
+        return ""
+    how = "no answer" if liveness.timed_out else "it fails"
+    return f"{policy.path}: {how}, {liveness.failures} times in a row"
+
+
+def verified(liveness: Liveness, age_s: float, policy: HealthCheck | None) -> bool:
+    """Whether the group is done verifying a new VM."""
+    return policy is None or liveness.was_healthy or age_s >= policy.initial_delay_s

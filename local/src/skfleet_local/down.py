@@ -1,0 +1,76 @@
+"""`down`: no process, port or file of the run is left, whatever state it was in."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from dataclasses import dataclass
+
+from skfleet.errors import SkfleetError
+from skfleet_local import processes
+from skfleet_local.processes import Process
+from skfleet_local.run import Run
+
+GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What there was."""
+
+    processes: int
+    killed: int
+    files: bool
+
+
+def down(run: Run) -> Ended:
+    """End and remove everything; nothing there is no error."""
+    existed = run.root.exists()
+    if not existed:
+        # Processes may outlive a directory that somebody removed by hand.
+        return Ended(*_end(run), files=_remove(run))
+    with run.lock():
+        ended, killed = _end(run)
+        return Ended(ended, killed, files=_remove(run) or existed)
+
+
+def _end(run: Run) -> tuple[int, int]:
+    state = run.read_state()
+    known = dict(state.processes) if state else {}
+
+    def find() -> list[Process]:
+        marked = processes.of_run(run.root)
+        return [*marked, *(p for p in known.values() if p.alive() and p not in marked)]
+
+    ended = len(find())
+    # The cloud first: it would repair what the others lose.
+    if cloud := known.get("cloud"):
+        processes.end(lambda: [cloud], GRACE_S)
+    # Programs that ignore TERM, or that TERM would keep busy, are not waited for long.
+    killed = processes.end(find, GRACE_S)
+    return ended, killed
+
+
+def _remove(run: Run) -> bool:
+    """Delete the directories; True if there was one."""
+    found = False
+    for folder in (run.root, run.short_directory):
+        if folder.is_symlink() or not folder.exists():
+            continue
+        found = True
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)  # raises what is in the way
+    return found
+
+
+def kill_vm(run: Run, name: str) -> int:
+    """SIGKILL everything on a VM at once, as a failing host does; returns how many processes."""
+    victims = processes.of_run(run.root, name)
+    if not victims:
+        raise SkfleetError(
+            f"No VM '{name}' runs.", where=str(run.vms), hint="`skfleet-local status` names them."
+        )
+    for victim in victims:
+        victim.signal(signal.SIGKILL)
+    return len(victims) + processes.kill(lambda: [v for v in victims if v.alive()])

@@ -1,0 +1,122 @@
+"""edge.yml, and how its times are scaled for a fleet that a person waits for.
+
+Google's intervals are seconds and minutes. Here intervals, drain and initial delay are divided by one
+factor (`time_scale`); thresholds, retries and request timeouts stay what they are in the cloud.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from skfleet.errors import DocumentError
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """A port on every VM and its name in the instance group."""
+
+    name: str
+    port: int
+
+
+class Listeners(msgspec.Struct, frozen=True, kw_only=True):
+    """A VM's listeners for the network."""
+
+    iap: Listener
+    internal: Listener
+    health: Listener
+
+    def ports(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.iap.port, self.internal.port, self.health.port)
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One of Google's health checks; times in seconds."""
+
+    path: str
+    interval_s: float
+    timeout_s: float
+    healthy_threshold: int
+    unhealthy_threshold: int
+    initial_delay_s: float = 0.0
+
+    def scaled(self, factor: float) -> HealthCheck:
+        """Faster. A timeout only shrinks where it would exceed its interval: machines do not speed up."""
+        interval = self.interval_s / factor
+        return msgspec.structs.replace(
+            self,
+            interval_s=interval,
+            timeout_s=min(self.timeout_s, interval),
+            initial_delay_s=self.initial_delay_s / factor,
+        )
+
+
+class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """The load balancers' check and autohealing's."""
+
+    readiness: HealthCheck
+    liveness: HealthCheck
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """What the load balancers try again."""
+
+    conditions: list[str]
+    attempts: int
+    per_try_timeout_s: float
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """In seconds."""
+
+    request_s: float
+    drain_s: float
+    backend_keepalive_s: float
+    client_keepalive_s: float
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """The document."""
+
+    listeners: Listeners
+    health_checks: HealthChecks
+    retries: Retries
+    timeouts: Timeouts
+
+    def scaled(self, factor: float) -> Edge:
+        """The same edge in faster time."""
+        return msgspec.structs.replace(
+            self,
+            health_checks=HealthChecks(
+                readiness=self.health_checks.readiness.scaled(factor),
+                liveness=self.health_checks.liveness.scaled(factor),
+            ),
+            timeouts=msgspec.structs.replace(
+                self.timeouts, drain_s=max(self.timeouts.drain_s / factor, self.timeouts.request_s)
+            ),
+        )
+
+
+# What retry conditions Google's URL maps know; Envoy knows more, and promises more than the cloud holds.
+GOOGLE_RETRY_CONDITIONS = frozenset(
+    {"5xx", "gateway-error", "connect-failure", "retriable-4xx", "refused-stream"}
+)
+
+
+def read(path: Path) -> Edge:
+    """Parse edge.yml; raises DocumentError naming the field."""
+    try:
+        edge = msgspec.convert(yaml.safe_load(path.read_text()), Edge)
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise DocumentError(f"edge.yml cannot be used: {error}.", where=str(path)) from None
+    unknown = set(edge.retries.conditions) - GOOGLE_RETRY_CONDITIONS
+    if unknown:
+        raise DocumentError(
+            f"Google's URL maps do not retry on {', '.join(sorted(unknown))}.",
+            where=f"{path}: retries.conditions",
+            hint="Known: " + ", ".join(sorted(GOOGLE_RETRY_CONDITIONS)) + ".",
+        )
+    return edge

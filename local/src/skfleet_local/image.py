@@ -1,0 +1,105 @@
+"""The image: what every VM's disk is made of. Packer bakes the real one; this is its runtime part.
+
+`runtime/` is the image's environment, installed from hash-checked pins and the checkout's own package,
+with the roles that make a host without a release. VMs share it by a symbolic link and never write it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from skfleet.builds.bundle import make_bundle
+from skfleet.errors import SkfleetError
+from skfleet_local.run import Run
+
+PINS = Path("requirements/runtime.txt")
+
+
+class ImageFailed(SkfleetError):
+    """The image cannot be made."""
+
+
+def bake(run: Run, repository: Path) -> None:
+    """Make the image unless the run has it. It appears at once and whole."""
+    if run.image.exists():
+        return
+    scratch = Path(tempfile.mkdtemp(prefix=".image-", dir=run.root))
+    try:
+        runtime = scratch / "runtime"
+        uv = [str(Path(sys.executable).parent / "uv"), "--quiet"]
+        # Relocatable: it moves once, when it is whole.
+        _run([*uv, "venv", "--relocatable", "--python", sys.executable, str(runtime)], "venv")
+        install = [*uv, "pip", "install", "--link-mode", "hardlink"]
+        install += ["--python", str(runtime / "bin/python")]
+        pins = ["--require-hashes", "--requirement", str(repository / PINS)]
+        # Offline first: what is in uv's cache needs no package index, nor its answer's time.
+        if not _succeeds([*install, "--offline", *pins]):
+            _run([*install, *pins], "packages of the image")
+        wheel = _wheel(repository, scratch, uv)
+        _run([*install, "--offline", "--no-deps", str(wheel)], "skfleet's own package")
+        bundle = runtime / "share/skfleet/bundle.tar"
+        bundle.parent.mkdir(parents=True)
+        bundle.write_bytes(make_bundle(repository))
+        for leftover in (scratch / "app", scratch / "wheel"):
+            shutil.rmtree(leftover)
+        # All VMs boot at once; whatever the first start compiles, each would compile.
+        _run(
+            [str(runtime / "bin/python"), "-m", "compileall", "-q", "-j", "0", str(runtime / "lib")]
+        )
+        scratch.rename(run.image)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def adopt(run: Run, runtime: Path) -> None:
+    """Use a ready made environment instead of baking one."""
+    if run.image.exists():
+        return
+    if not (runtime / "bin/skfleet-converge").exists():
+        raise ImageFailed(
+            "This environment has no skfleet-converge.",
+            where=str(runtime),
+            hint="Name a directory with bin/skfleet-converge, or leave --runtime out.",
+        )
+    run.image.mkdir()
+    (run.image / "runtime").symlink_to(runtime.resolve())
+
+
+def _wheel(repository: Path, scratch: Path, uv: list[str]) -> Path:
+    # From a copy: a build leaves files beside its sources.
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(repository / "app/src", scratch / "app/src", ignore=ignore)
+    shutil.copy(repository / "app/pyproject.toml", scratch / "app")
+    build = ["build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable]
+    _run([*uv, *build, "--out-dir", str(scratch / "wheel"), str(scratch / "app")], "wheel")
+    return next((scratch / "wheel").glob("*.whl"))
+
+
+def _succeeds(command: list[str]) -> bool:
+    return (
+        subprocess.run(command, env=_environment(), capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def _run(command: list[str], what: str = "") -> None:
+    result = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0 and what:
+        raise ImageFailed(
+            f"The image's {what} could not be made: {result.stderr.strip()[-1500:]}",
+            where=" ".join(command[:3]),
+            hint="Packages come from uv's cache or from the package index; is it reachable?",
+        )
+
+
+def _environment() -> dict[str, str]:
+    # An active environment of the caller's would be preferred over the named one.
+    return {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}

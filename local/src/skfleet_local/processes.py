@@ -1,0 +1,173 @@
+"""Processes of a run: started with a mark, found again by it, ended for good.
+
+A process is known by pid **and** start time, so that a reused pid is never taken for it. The mark is an
+environment variable that children inherit: it finds processes that no file remembers any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+MARK = "SKFLEET_LOCAL_RUN"
+VM_MARK = "SKFLEET_LOCAL_VM"
+_POLL_S = 0.02
+
+# Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
+_children: list[subprocess.Popen[bytes]] = []
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process. `started`: clock ticks since the machine's boot."""
+
+    pid: int
+    started: int
+
+    def alive(self) -> bool:
+        """Whether this very process runs; a zombie does not."""
+        return started(self.pid) == self.started
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process and never to a later one of the same pid."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive():
+                signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(handle)
+
+
+def started(pid: int) -> int | None:
+    """Start time of a running process, in clock ticks since boot; None for none and for zombies."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The command's name may hold spaces and brackets; what follows the last bracket is regular.
+    fields = stat.rpartition(b")")[2].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> Process:
+    """Start a process in a session of its own, output appended to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            argv,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _children[:] = [known for known in _children if known.poll() is None]
+    _children.append(child)
+    # An immediate death leaves a zombie without a start time: 0 is no process's.
+    return Process(child.pid, started(child.pid) or 0)
+
+
+def reap() -> None:
+    """Collect the exit status of children that ended."""
+    _children[:] = [known for known in _children if known.poll() is None]
+
+
+def of_run(run: Path, vm: str = "") -> list[Process]:
+    """This user's processes that carry the mark of the run (and of the VM), ourselves excepted."""
+    marks = {f"{MARK}={run}".encode()}
+    if vm:
+        marks.add(f"{VM_MARK}={vm}".encode())
+    result = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environ = set((entry / "environ").read_bytes().split(b"\0"))
+        except OSError:  # gone, or somebody else's
+            continue
+        ticks = started(int(entry.name)) if marks <= environ else None
+        if ticks is not None:
+            result.append(Process(int(entry.name), ticks))
+    return result
+
+
+def end(find: Callable[[], Iterable[Process]], grace_s: float) -> int:
+    """TERM what `find` finds, wait, KILL what is left until nothing is; returns how many were killed.
+
+    `find` is asked again and again: what is told to end may start something first.
+    """
+    deadline = time.monotonic() + grace_s
+    told: set[Process] = set()
+    while time.monotonic() < deadline:
+        reap()
+        running = {process for process in find() if process.alive()}
+        if not running:
+            return 0
+        for process in running - told:
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a stopped process would not hear it
+        told |= running
+        time.sleep(_POLL_S)
+    return kill(find)
+
+
+def kill(find: Callable[[], Iterable[Process]], patience_s: float = 10.0) -> int:
+    """KILL what `find` finds until nothing is left; returns how many there were."""
+    deadline = time.monotonic() + patience_s
+    killed: set[Process] = set()
+    while True:
+        reap()
+        running = {process for process in find() if process.alive()}
+        if not running:
+            return len(killed)
+        if time.monotonic() > deadline:
+            pids = ", ".join(str(process.pid) for process in running)
+            raise TimeoutError(f"processes {pids} do not end after SIGKILL")
+        for process in running:
+            process.signal(signal.SIGKILL)
+        killed |= running
+        time.sleep(_POLL_S)
+
+
+def descendants(root: Process) -> list[Process]:
+    """The process and all its children's children, parents first."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    result, pending = [], [root.pid] if root.alive() else []
+    while pending:
+        pid = pending.pop(0)
+        ticks = started(pid)
+        if ticks is not None:
+            result.append(Process(pid, ticks))
+        pending += parents.get(pid, [])
+    return result
+
+
+def pss_mib(processes: Iterable[Process]) -> float:
+    """Proportional memory of the processes, in MiB; those that ended or hide it count nothing."""
+    total = 0
+    for process in processes:
+        try:
+            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(
+            int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
+        )
+    return round(total / 1024, 1)

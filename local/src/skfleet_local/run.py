@@ -1,0 +1,210 @@
+"""A run: its directory, what is where in it, and what it remembers.
+
+`$SKFLEET_RUN_DIR`, or `.skfleet/run` of the checkout. Everything a run writes is below it, apart from
+unix sockets when its path is too long for them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet_local.addresses import Addresses
+from skfleet_local.processes import Process
+
+# sun_path holds 108 bytes; supervisor binds `<path>.<pid>` first and renames it.
+_SOCKET_PATH_BYTES = 90
+
+
+class State(msgspec.Struct, kw_only=True):
+    """state.json: what a later command, or a later `up`, must know."""
+
+    schema_version: int = 1
+    subnet: str
+    project: str
+    repository: str
+    runtime: str  # a ready made environment instead of a built one; empty: built
+    time_scale: float
+    processes: dict[str, Process] = {}
+
+    @property
+    def addresses(self) -> Addresses:
+        """The run's addresses."""
+        return Addresses(self.subnet)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The directory of a run and the paths in it."""
+
+    root: Path
+
+    @property
+    def state_file(self) -> Path:
+        """Addresses, options, processes."""
+        return self.root / "state.json"
+
+    @property
+    def client_env(self) -> Path:
+        """The operator's environment."""
+        return self.root / "client.env"
+
+    @property
+    def keys(self) -> Path:
+        """Service account key files, `<account>.json`."""
+        return self.root / "keys"
+
+    @property
+    def identity(self) -> Path:
+        """Private keys of the identity providers."""
+        return self.root / "identity"
+
+    @property
+    def tls(self) -> Path:
+        """The certificate authority and what it signed."""
+        return self.root / "tls"
+
+    @property
+    def ca_file(self) -> Path:
+        """What clients trust."""
+        return self.tls / "ca.pem"
+
+    @property
+    def envoy(self) -> Path:
+        """Envoy's configuration."""
+        return self.root / "envoy"
+
+    @property
+    def endpoints(self) -> Path:
+        """Membership of the load balancers; a directory of its own, since Envoy watches it."""
+        return self.envoy / "endpoints"
+
+    @property
+    def access_log(self) -> Path:
+        """One JSON line a request."""
+        return self.log("access")
+
+    @property
+    def objects(self) -> Path:
+        """fake-gcs-server's objects."""
+        return self.root / "objects"
+
+    @property
+    def image(self) -> Path:
+        """What every VM's disk is made of."""
+        return self.root / "image"
+
+    @property
+    def vms(self) -> Path:
+        """The VMs' disks."""
+        return self.root / "vms"
+
+    @property
+    def compute_file(self) -> Path:
+        """Resources of the Compute stand-in; they outlive its process."""
+        return self.root / "compute.json"
+
+    @property
+    def events_file(self) -> Path:
+        """What the group did and why, one JSON line each."""
+        return self.root / "log" / "events.jsonl"
+
+    def log(self, name: str) -> Path:
+        """Output of one of the cloud's processes."""
+        return self.root / "log" / f"{name}.log"
+
+    def socket(self, vm: str) -> Path:
+        """The unix socket of a VM's supervisor."""
+        inside = self.vms / vm / "run" / "supervisor.sock"
+        if len(os.fsencode(inside)) <= _SOCKET_PATH_BYTES:
+            return inside
+        return self.short_directory / f"{vm}.sock"
+
+    @property
+    def short_directory(self) -> Path:
+        """Where sockets are when the run directory is deep; nobody else's, made when first needed."""
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:10]
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        if len(os.fsencode(base)) > 40:
+            base = Path("/tmp")  # noqa: S108 - the name below it is made with mode 0700 and checked
+        return base / f"skfleet-{digest}"
+
+    def read_state(self) -> State | None:
+        """What the run remembers; None where there is no run, or none that can be read."""
+        try:
+            return msgspec.json.decode(self.state_file.read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def require_state(self) -> State:
+        """The state of a run that must be there."""
+        state = self.read_state()
+        if state is None:
+            raise NoRun("There is no local fleet here.", where=str(self.root), hint="make up")
+        return state
+
+    def write_state(self, state: State) -> None:
+        """Remember."""
+        write_file(self.state_file, msgspec.json.format(msgspec.json.encode(state), indent=2))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One `up` or `down` at a time; the lock is on the directory itself and leaves no file."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SkfleetError(
+                    "Another up or down works on this fleet.",
+                    where=str(self.root),
+                    hint="Wait for it, or end it.",
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
+
+class NoRun(SkfleetError):
+    """There is no fleet in the run directory."""
+
+
+def repository() -> Path:
+    """The checkout: where edge.yml, the pins and the app's source are."""
+    for start in (Path.cwd(), Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if (folder / "edge.yml").is_file() and (folder / "app/pyproject.toml").is_file():
+                return folder
+    raise ConfigurationError(
+        "No checkout of skfleet is here.", where=str(Path.cwd()), hint="Change into the repository."
+    )
+
+
+def current() -> Run:
+    """The run that commands are about."""
+    named = os.environ.get("SKFLEET_RUN_DIR")
+    return Run(Path(named).resolve() if named else repository() / ".skfleet" / "run")
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file at once: readers see the old or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

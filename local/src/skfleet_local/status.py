@@ -1,0 +1,102 @@
+"""What the fleet looks like: asked of each VM and of the cloud, nothing remembered."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from skfleet_local import client, processes
+from skfleet_local import edge as edges
+from skfleet_local.addresses import Addresses
+from skfleet_local.run import Run, State
+
+_TIMEOUT_S = 2.0
+_NO_ANSWER = "no answer"
+
+
+def fleet(run: Run) -> dict[str, Any]:
+    """The whole status, as `status --json` prints it. Raises NoRun."""
+    state = run.require_state()
+    addresses = state.addresses
+    cloud = _json(f"{addresses.admin_url}/fleet") or {"target_sizes": {}, "vms": []}
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        vms = list(pool.map(lambda vm: _vm(run, state, vm), cloud["vms"]))
+    return {
+        "run": str(run.root),
+        "subnet": f"{addresses.subnet}.0/24",
+        "url": addresses.external_url,
+        "internal_url": addresses.internal_url,
+        "target_size": sum(cloud["target_sizes"].values()),
+        "processes": _processes(state),
+        "vms": vms,
+        "load_balancers": _load_balancers(addresses, vms),
+    }
+
+
+def _processes(state: State) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "pid": process.pid,
+            "alive": process.alive(),
+            "pss_mib": processes.pss_mib([process]),
+        }
+        for name, process in state.processes.items()
+    }
+
+
+def _vm(run: Run, state: State, vm: dict[str, Any]) -> dict[str, Any]:
+    listeners = edges.read(Path(state.repository) / "edge.yml").listeners
+    base = f"http://{vm['address']}:{listeners.health.port}"
+    livez, _ = _probe(f"{base}/livez")
+    readyz, ready = _probe(f"{base}/readyz")
+    _, version = _probe(f"{base}/version")
+    return {
+        **vm,
+        "livez": livez,
+        "readyz": readyz,
+        "release": version.get("release") or None,
+        "why_not_ready": _reason(ready) if readyz != "200" else "",
+        "pss_mib": processes.pss_mib(processes.of_run(run.root, vm["name"])),
+    }
+
+
+def _reason(body: dict[str, Any]) -> str:
+    """The sentence of a `/readyz` body, or its failing checks."""
+    for key in ("reason", "error"):
+        if isinstance(body.get(key), str):
+            return str(body[key])
+    checks = body.get("checks")
+    if isinstance(checks, dict):
+        failing = [
+            f"{name}: {value}" for name, value in checks.items() if value not in (True, "ok")
+        ]
+        return "; ".join(failing)
+    return ""
+
+
+def _load_balancers(addresses: Addresses, vms: list[dict[str, Any]]) -> dict[str, Any]:
+    counts: dict[str, Any] = {}
+    for name, url in (("external", addresses.external_url), ("internal", addresses.internal_url)):
+        states = [vm[name] for vm in vms if vm[name]]
+        counts[name] = {"url": url, **{state: states.count(state) for state in sorted(set(states))}}
+    return counts
+
+
+def _probe(url: str) -> tuple[str, dict[str, Any]]:
+    try:
+        answer = client.session().get(url, timeout=_TIMEOUT_S)
+    except requests.RequestException:
+        return _NO_ANSWER, {}
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    return str(answer.status_code), body if isinstance(body, dict) else {}
+
+
+def _json(url: str) -> dict[str, Any] | None:
+    code, body = _probe(url)
+    return body if code == "200" else None

