@@ -32,6 +32,7 @@ GOOGLE_ALGORITHM = "RS256"
 GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 LEEWAY_S = 30  # clocks of two machines; Google's own libraries allow as much
 CACHED_TOKENS = 4096
+REMEMBERED_S = 3600.0  # Google's tokens live no longer; a stranger expiry is verified again
 LOOK_INTERVAL_S = 1.0
 
 IAP_HINT = "Call through the load balancer: Identity-Aware Proxy adds X-Goog-IAP-JWT-Assertion."
@@ -42,7 +43,7 @@ INTERNAL_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a verified token stands for, and until when (Unix seconds)."""
+    """Who a verified token stands for, and until when that is remembered (Unix seconds)."""
 
     email: str
     expires_at: float
@@ -214,12 +215,14 @@ def _caller(claims: dict[str, Any], policy: Policy) -> Caller:
     if policy.allowed is not None:
         if claims.get("email_verified") is not True:
             raise Unauthenticated("email_unverified", policy.hint)
-        if email not in policy.allowed:
+        if not isinstance(email, str) or email not in policy.allowed:
             raise Forbidden(
                 "This account is not allowed to call this service.",
                 hint="Ask for it to be added to the allowed callers of this fleet.",
             )
-    return Caller(str(email or claims.get("sub") or ""), float(claims["exp"]))
+    return Caller(
+        str(email or claims.get("sub") or ""), min(float(claims["exp"]), time.time() + REMEMBERED_S)
+    )
 
 
 def _reason(error: jwt.PyJWTError) -> str:
