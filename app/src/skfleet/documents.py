@@ -7,8 +7,9 @@ writer may add one), wrong types and missing fields are refused with the path of
 from __future__ import annotations
 
 import hashlib
+import threading
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,7 +31,7 @@ D = TypeVar("D", bound=Document)
 def read(kind: type[D], data: bytes, where: str) -> D:
     """Parse bytes as a document of this kind; raises DocumentError naming the field."""
     try:
-        document = msgspec.json.decode(data, type=kind)
+        document = _decoder(kind).decode(data)
     except msgspec.MsgspecError as error:
         raise DocumentError(
             f"Not a valid {kind.__name__} document: {error}.",
@@ -44,6 +45,19 @@ def read(kind: type[D], data: bytes, where: str) -> D:
             hint=f"This skfleet reads {sorted(READABLE_VERSIONS)}; use a newer one.",
         )
     return document
+
+
+_decoders: dict[type[Document], msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
+
+
+def _decoder(kind: type[D]) -> msgspec.json.Decoder[D]:
+    # msgspec learns a type when it first meets it, and two threads that do so at once crash the
+    # interpreter (0.22): make decoders one at a time. Elsewhere they are made at import.
+    with _making:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.json.Decoder(kind)
+        return _decoders[kind]
 
 
 def write(document: msgspec.Struct) -> bytes:

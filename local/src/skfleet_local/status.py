@@ -22,8 +22,9 @@ def fleet(run: Run) -> dict[str, Any]:
     state = run.require_state()
     addresses = state.addresses
     cloud = _json(f"{addresses.admin_url}/fleet") or {"target_sizes": {}, "vms": []}
+    port = edges.read(Path(state.repository) / "edge.yml").listeners.health.port
     with ThreadPoolExecutor(max_workers=16) as pool:
-        vms = list(pool.map(lambda vm: _vm(run, state, vm), cloud["vms"]))
+        vms = list(pool.map(lambda vm: _vm(run, port, vm), cloud["vms"]))
     return {
         "run": str(run.root),
         "subnet": f"{addresses.subnet}.0/24",
@@ -47,9 +48,8 @@ def _processes(state: State) -> dict[str, dict[str, Any]]:
     }
 
 
-def _vm(run: Run, state: State, vm: dict[str, Any]) -> dict[str, Any]:
-    listeners = edges.read(Path(state.repository) / "edge.yml").listeners
-    base = f"http://{vm['address']}:{listeners.health.port}"
+def _vm(run: Run, port: int, vm: dict[str, Any]) -> dict[str, Any]:
+    base = f"http://{vm['address']}:{port}"
     livez, _ = _probe(f"{base}/livez")
     readyz, ready = _probe(f"{base}/readyz")
     _, version = _probe(f"{base}/version")
@@ -70,10 +70,9 @@ def _reason(body: dict[str, Any]) -> str:
             return str(body[key])
     checks = body.get("checks")
     if isinstance(checks, dict):
-        failing = [
-            f"{name}: {value}" for name, value in checks.items() if value not in (True, "ok")
-        ]
-        return "; ".join(failing)
+        return "; ".join(
+            f"{name}: {check.get('reason', '')}" for name, check in checks.items() if not check["ok"]
+        )
     return ""
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from skfleet.vm import state as converge_state
+
 LIVE_BODY = b'{"status":"live"}\n'
 LOOK_INTERVAL_S = 0.2  # a drain shows at once by a person's measure, and probes cost no file reads
 
@@ -72,13 +74,6 @@ class Health:
         return Readiness(200 if ready else 503, msgspec.json.encode(body) + b"\n")
 
 
-class Converged(msgspec.Struct):
-    """`converge.json`: what this host converged to since boot."""
-
-    release: str = ""
-    stale: bool = False
-
-
 class Drain(msgspec.Struct):
     """`drain.json`: whoever drains this host, and until when (Unix seconds)."""
 
@@ -86,28 +81,24 @@ class Drain(msgspec.Struct):
     expires_at: float
 
 
-def converge_state(run_dir: Path) -> Converged | None:
-    """The host's converge state; None where there is none that can be read."""
-    try:
-        return msgspec.json.decode((run_dir / "converge.json").read_bytes(), type=Converged)
-    except (OSError, msgspec.MsgspecError):
-        return None
+# At import: threads that meet a type first at the same time crash msgspec.
+_drain_decoder = msgspec.json.Decoder(Drain)
 
 
 def converged(run_dir: Path, release: str) -> str | None:
     """Whether this host converged to the release that this process belongs to."""
-    state = converge_state(run_dir)
-    if state is None:
-        return "this host has not converged since boot"
-    if state.release != release:
-        return f"this host converged to '{state.release}', this process is '{release}'"
-    return None
+    state = converge_state.read(run_dir)
+    if state.release == release and release:
+        return None
+    if state.release is None:
+        return state.reason or "this host has not converged since boot"
+    return f"this host converged to '{state.release}', this process is '{release}'"
 
 
 def not_draining(run_dir: Path, now: Callable[[], float] = time.time) -> str | None:
     """Whether nobody drains this host. A mark that cannot be read counts as one: somebody set it."""
     try:
-        drain = msgspec.json.decode((run_dir / "drain.json").read_bytes(), type=Drain)
+        drain = _drain_decoder.decode((run_dir / "drain.json").read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError):

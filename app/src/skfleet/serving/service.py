@@ -22,6 +22,7 @@ from skfleet.serving.identity import Identity
 from skfleet.serving.metrics import Metrics
 from skfleet.serving.models import Models
 from skfleet.settings import Settings
+from skfleet.vm import state as converge_state
 
 log = logging.getLogger("skfleet.service")
 
@@ -154,13 +155,13 @@ class Service:
     def _describe(self) -> dict[str, Any]:
         content = self.content
         served = content.models.served.get(content.models.default)
-        state = health.converge_state(self.settings.run_dir)
+        state = converge_state.read(self.settings.run_dir)
         return {
             "release": content.release,
             "model": None
             if served is None
             else {"name": served.name, "digest": served.model.digest},
-            "stale": state is not None and state.stale,
+            "stale": state.stale,
             "internal_identity": self.identity.internal,
             "reload_failure": self.reload_failure,
         }

@@ -22,6 +22,10 @@ class Converged(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""  # RFC 3339, UTC
 
 
+# At import: threads that meet a type first at the same time crash msgspec.
+_decoder = msgspec.json.Decoder(Converged)
+
+
 def path(run: Path) -> Path:
     """Where the file is."""
     return run / "converge.json"
@@ -30,7 +34,7 @@ def path(run: Path) -> Path:
 def read(run: Path) -> Converged:
     """What is known since boot; a missing or damaged file is nothing known."""
     try:
-        return msgspec.json.decode(path(run).read_bytes(), type=Converged)
+        return _decoder.decode(path(run).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return Converged()
 
