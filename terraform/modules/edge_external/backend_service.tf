@@ -1,0 +1,58 @@
+resource "google_compute_health_check" "readiness" {
+  project     = var.project.id
+  name        = "${var.name}-readiness"
+  description = "Should this VM get traffic? Carries no IAP header, hence a port of its own."
+
+  check_interval_sec  = var.edge.health_checks.readiness.interval_s
+  timeout_sec         = var.edge.health_checks.readiness.timeout_s
+  healthy_threshold   = var.edge.health_checks.readiness.healthy_threshold
+  unhealthy_threshold = var.edge.health_checks.readiness.unhealthy_threshold
+
+  http_health_check {
+    port         = var.edge.listeners.health.port
+    request_path = var.edge.health_checks.readiness.path
+  }
+
+  log_config {
+    enable = true
+  }
+}
+
+resource "google_compute_backend_service" "this" {
+  project     = var.project.id
+  name        = "${var.name}-external"
+  description = "The fleets behind IAP."
+
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  protocol              = "HTTP"
+  port_name             = var.edge.listeners.iap.name
+  locality_lb_policy    = "ROUND_ROBIN"
+  health_checks         = [google_compute_health_check.readiness.id]
+  security_policy       = google_compute_security_policy.this.id
+
+  timeout_sec                     = var.edge.timeouts.request_s
+  connection_draining_timeout_sec = var.edge.timeouts.drain_s
+  custom_response_headers         = ["Strict-Transport-Security: max-age=31536000"]
+
+  dynamic "backend" {
+    for_each = var.backends
+    content {
+      group = backend.value.instance_group
+      # One group behind two backend services needs one mode in both; a regional group takes a rate per VM alone.
+      balancing_mode        = "RATE"
+      max_rate_per_instance = var.max_rate_per_instance
+      capacity_scaler       = 1
+    }
+  }
+
+  iap {
+    enabled              = true
+    oauth2_client_id     = var.iap_oauth_client.client_id
+    oauth2_client_secret = var.iap_oauth_client.client_secret
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = var.log_sample_rate
+  }
+}

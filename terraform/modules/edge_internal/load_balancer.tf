@@ -1,0 +1,151 @@
+locals {
+  per_try_s  = floor(var.edge.retries.per_try_timeout_s)
+  per_try_ns = floor((var.edge.retries.per_try_timeout_s - local.per_try_s) * 1e9)
+
+  # With IAP the traffic belongs to the listener that demands IAP's header; the internal listener asks for ID tokens.
+  listener = var.iap.enabled ? var.edge.listeners.iap : var.edge.listeners.internal
+}
+
+resource "google_compute_address" "this" {
+  for_each = var.regions
+
+  project      = var.project.id
+  name         = "${var.name}-internal-${each.key}"
+  region       = each.key
+  subnetwork   = each.value.subnetwork
+  address_type = "INTERNAL"
+}
+
+resource "google_compute_region_health_check" "readiness" {
+  for_each = var.regions
+
+  project     = var.project.id
+  name        = "${var.name}-readiness"
+  region      = each.key
+  description = "Should this VM get traffic from the internal load balancer?"
+
+  check_interval_sec  = var.edge.health_checks.readiness.interval_s
+  timeout_sec         = var.edge.health_checks.readiness.timeout_s
+  healthy_threshold   = var.edge.health_checks.readiness.healthy_threshold
+  unhealthy_threshold = var.edge.health_checks.readiness.unhealthy_threshold
+
+  http_health_check {
+    port         = var.edge.listeners.health.port
+    request_path = var.edge.health_checks.readiness.path
+  }
+
+  log_config {
+    enable = true
+  }
+}
+
+resource "google_compute_region_backend_service" "this" {
+  for_each = var.regions
+
+  project     = var.project.id
+  name        = "${var.name}-internal"
+  region      = each.key
+  description = "The fleet for callers inside the network."
+
+  load_balancing_scheme = "INTERNAL_MANAGED"
+  protocol              = "HTTP"
+  port_name             = local.listener.name
+  locality_lb_policy    = "ROUND_ROBIN"
+  health_checks         = [google_compute_region_health_check.readiness[each.key].id]
+
+  timeout_sec                     = var.edge.timeouts.request_s
+  connection_draining_timeout_sec = var.edge.timeouts.drain_s
+
+  backend {
+    group = each.value.instance_group
+    # The external load balancer holds the same group in the same mode; Google refuses two.
+    balancing_mode        = "RATE"
+    max_rate_per_instance = var.max_rate_per_instance
+    capacity_scaler       = 1
+  }
+
+  dynamic "iap" {
+    for_each = var.iap.enabled ? [1] : []
+    content {
+      enabled = true
+    }
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = var.log_sample_rate
+  }
+}
+
+resource "google_compute_region_url_map" "this" {
+  for_each = var.regions
+
+  project         = var.project.id
+  name            = "${var.name}-internal"
+  region          = each.key
+  default_service = google_compute_region_backend_service.this[each.key].id
+
+  default_route_action {
+    timeout {
+      seconds = tostring(var.edge.timeouts.request_s)
+    }
+
+    retry_policy {
+      num_retries      = var.edge.retries.attempts
+      retry_conditions = var.edge.retries.conditions
+      per_try_timeout {
+        seconds = tostring(local.per_try_s)
+        nanos   = local.per_try_ns
+      }
+    }
+  }
+}
+
+resource "google_compute_region_ssl_policy" "this" {
+  for_each = var.regions
+
+  project         = var.project.id
+  name            = "${var.name}-internal"
+  region          = each.key
+  min_tls_version = "TLS_1_2"
+  profile         = "MODERN"
+}
+
+resource "google_compute_region_target_https_proxy" "this" {
+  for_each = var.regions
+
+  project    = var.project.id
+  name       = "${var.name}-internal"
+  region     = each.key
+  url_map    = google_compute_region_url_map.this[each.key].id
+  ssl_policy = google_compute_region_ssl_policy.this[each.key].id
+
+  ssl_certificates                 = length(each.value.certificates) > 0 ? each.value.certificates : null
+  certificate_manager_certificates = length(each.value.managed_certificates) > 0 ? each.value.managed_certificates : null
+
+  http_keep_alive_timeout_sec = var.edge.timeouts.client_keepalive_s
+}
+
+resource "google_compute_forwarding_rule" "this" {
+  for_each = var.regions
+
+  project               = var.project.id
+  name                  = "${var.name}-internal"
+  region                = each.key
+  load_balancing_scheme = "INTERNAL_MANAGED"
+  network               = var.network
+  subnetwork            = each.value.subnetwork
+  ip_address            = google_compute_address.this[each.key].id
+  ip_protocol           = "TCP"
+  port_range            = "443"
+  target                = google_compute_region_target_https_proxy.this[each.key].id
+  allow_global_access   = var.global_access
+
+  lifecycle {
+    # Speaking of the proxy-only subnet is also what orders the two: it is made before this rule and destroyed after it.
+    precondition {
+      condition     = length(each.value.proxy_subnetwork) > 0
+      error_message = "Region ${each.key} has no proxy-only subnet: pass network's proxy_subnetworks[\"${each.key}\"] as proxy_subnetwork."
+    }
+  }
+}

@@ -1,0 +1,12 @@
+resource "google_monitoring_notification_channel" "email" {
+  for_each = var.channels.emails
+
+  project      = var.project_id
+  display_name = "${var.name} ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.value }
+}
+
+locals {
+  channels = concat([for c in google_monitoring_notification_channel.email : c.name], var.channels.existing)
+}

@@ -1,0 +1,74 @@
+# From outside, without an identity: IAP answers 302 (a browser) or 401 (a program). Anything else, a wrong certificate or
+# no answer says that users cannot even sign in. 200 must not pass either: then IAP would be off.
+resource "google_monitoring_uptime_check_config" "this" {
+  count = var.uptime == null ? 0 : 1
+
+  project            = var.project_id
+  display_name       = "${var.name} external"
+  timeout            = "10s"
+  period             = "60s"
+  checker_type       = "STATIC_IP_CHECKERS"
+  log_check_failures = true
+
+  http_check {
+    path         = var.uptime.path
+    port         = 443
+    use_ssl      = true
+    validate_ssl = true
+
+    accepted_response_status_codes {
+      status_value = 302
+    }
+    accepted_response_status_codes {
+      status_value = 401
+    }
+  }
+
+  monitored_resource {
+    type = "uptime_url"
+    labels = {
+      project_id = var.project_id
+      host       = var.uptime.host
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "uptime" {
+  count = var.uptime == null ? 0 : 1
+
+  project               = var.project_id
+  display_name          = "${var.name} unreachable: page"
+  combiner              = "OR"
+  severity              = local.severities.page
+  notification_channels = local.channels
+  user_labels           = { fleet = var.name, objective = "availability", severity = "page", edge = "external" }
+
+  conditions {
+    display_name = "two or more of Google's locations fail"
+    condition_threshold {
+      filter          = "metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND resource.type=\"uptime_url\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.this[0].uptime_check_id}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 1
+      duration        = "120s"
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_NEXT_OLDER"
+        cross_series_reducer = "REDUCE_COUNT_FALSE"
+        group_by_fields      = ["resource.label.host"]
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    subject   = "${var.name}: unreachable from outside"
+    content   = "DNS, certificate, load balancer or IAP: `skfleet doctor` looks at each. See docs/runbook.md."
+  }
+
+  alert_strategy {
+    auto_close = "1800s"
+  }
+}

@@ -1,0 +1,25 @@
+module "network" {
+  source = "./modules/network"
+
+  project_id = var.project_id
+  name       = var.name
+  listeners  = local.edge.listeners
+
+  regions = {
+    for region, r in var.regions : region => {
+      range       = r.range
+      proxy_range = r.proxy_range
+      nat         = r.nat
+    }
+  }
+
+  service_accounts = {
+    fleet       = [for f in module.fleet : f.service_account.email]
+    ssh_targets = concat([module.loadgen.service_account.email], var.delivery == null ? [] : [module.delivery[0].bake_vm])
+    ssh_runners = var.ssh_runners
+  }
+
+  internal_iap = var.internal.iap.enabled
+
+  depends_on = [google_project_service.this]
+}
