@@ -195,6 +195,8 @@ def env() -> None:
     """The client's environment, for: eval "$(skfleet-local env)"."""
     run = current()
     run.require_state()
+    if not run.client_env.exists():
+        raise SkfleetError("The fleet is not up yet.", where=str(run.root), hint="make up")
     for line in run.client_env.read_text().splitlines():
         click.echo(f"export {line}")
 

@@ -117,6 +117,7 @@ def _seconds(value: float) -> str:
 def _listener(
     name: str, address: str, run: Run, edge: Edge, filters: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    router = {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True}
     manager = {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
@@ -132,8 +133,10 @@ def _listener(
         },
         "access_log": [_access_log(run)],
         "http_filters": [
+            # By these a client could choose its own retries and timeouts; Google's has nothing alike.
+            _strip("x-envoy-"),
             *filters,
-            {"name": "router", "typed_config": {"@type": f"{_HTTP}.router.v3.Router"}},
+            {"name": "router", "typed_config": router},
         ],
         "route_config": {
             "name": name,
@@ -184,14 +187,20 @@ def _route(cluster: str, edge: Edge) -> dict[str, Any]:
     }
 
 
-def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
-    """First what the client claims is dropped, then IAP is asked."""
-    strip = {
-        "@type": f"{_HTTP}.header_mutation.v3.HeaderMutation",
-        "mutations": {
-            "request_mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-goog-"}}}]
+def _strip(prefix: str) -> dict[str, Any]:
+    """Drop headers that only the load balancer may set."""
+    mutation = {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+    return {
+        "name": f"strip-{prefix}",
+        "typed_config": {
+            "@type": f"{_HTTP}.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [mutation]},
         },
     }
+
+
+def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
+    """First what the client claims is dropped, then IAP is asked."""
     ask = {
         "@type": f"{_HTTP}.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
@@ -220,10 +229,7 @@ def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
             },
         },
     }
-    return [
-        {"name": "strip", "typed_config": strip},
-        {"name": "iap", "typed_config": ask},
-    ]
+    return [_strip("x-goog-"), {"name": "iap", "typed_config": ask}]
 
 
 def _cluster(name: str, run: Run, edge: Edge) -> dict[str, Any]:

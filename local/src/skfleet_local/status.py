@@ -64,16 +64,12 @@ def _vm(run: Run, port: int, vm: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(body: dict[str, Any]) -> str:
-    """The sentence of a `/readyz` body, or its failing checks."""
-    for key in ("reason", "error"):
-        if isinstance(body.get(key), str):
-            return str(body[key])
+    """What fails in a `/readyz` body, in its own words."""
     checks = body.get("checks")
-    if isinstance(checks, dict):
-        return "; ".join(
-            f"{name}: {check.get('reason', '')}" for name, check in checks.items() if not check["ok"]
-        )
-    return ""
+    if not isinstance(checks, dict):
+        return str(body.get("reason", ""))
+    failing = [check for check in checks.values() if not check.get("ok")]
+    return "; ".join(str(check.get("reason", "")).rstrip(".") for check in failing)
 
 
 def _load_balancers(addresses: Addresses, vms: list[dict[str, Any]]) -> dict[str, Any]:
