@@ -150,9 +150,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_service(
-    artefact: Path, identity_dir: IdentityDir, run_dir: Path
-) -> Iterator[Callable[..., Any]]:
+def make_service(artefact: Path, identity_dir: IdentityDir, run_dir: Path) -> Callable[..., Any]:
     """A service over the tiny model; keywords change its settings."""
     from skfleet.serving.service import Service
     from skfleet.settings import Settings
@@ -166,7 +164,7 @@ def make_service(
         }
         return Service.start(Settings(**{**values, **changes}))
 
-    yield make
+    return make
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import psutil
 
 from .calls import Answer
 
+CONFIG = "python:skfleet.serving.gunicorn"
+APPLICATION = "skfleet.serving.application:application"
 LISTENERS = ("iap", "internal", "health", "metrics")
 
 
@@ -29,14 +31,7 @@ class Gunicorn:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "gunicorn",
-                    "--config",
-                    "python:skfleet.serving.gunicorn",
-                    "skfleet.serving.application:application",
-                ],  # fmt: skip
+                [sys.executable, "-m", "gunicorn", "--config", CONFIG, APPLICATION],
                 env={**inherited, "SKFLEET_BIND_ADDRESS": "127.0.0.1", **ports, **environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,89 @@
+"""Overload is shed at once with 429, and health is exempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from skfleet.serving.admission import Admission
+from skfleet.serving.fast import FastLane
+
+from .calls import call
+from .lanes import LANES
+
+FORM = "application/x-www-form-urlencoded"
+ROW = b"x=" + str([0, 1] * 18 + [1]).encode()
+
+
+def test_a_place_is_taken_and_given_back() -> None:
+    admission = Admission(2)
+    assert [admission.enter() for _ in range(3)] == [True, True, False]
+    admission.leave()
+    assert admission.enter()
+
+
+def test_a_full_worker_answers_429_and_still_its_health(
+    make_service: Callable[..., Any], iap_header: dict[str, str]
+) -> None:
+    service = make_service(max_in_flight=1)
+    for make in LANES.values():
+        ask = make(service)
+        request = call("POST", "/", ROW, content_type=FORM, **iap_header)
+        assert service.admission.enter()
+        answer = ask(request)
+        assert (answer.status, answer.json["code"]) == (429, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["x-skfleet-release"] == "r1"
+        for path, port in (("/livez", 8082), ("/readyz", 8082), ("/metrics", 8083)):
+            assert ask(call("GET", path, port=port)).status == 200
+        service.admission.leave()
+        assert ask(request).status == 200
+
+
+def test_every_way_out_gives_the_place_back(
+    make_service: Callable[..., Any], iap_header: dict[str, str]
+) -> None:
+    service = make_service(max_body_bytes=1024)
+    requests = [
+        call("POST", "/", ROW, content_type=FORM, **iap_header),
+        call("POST", "/", ROW, content_type=FORM, **iap_header),
+        call("POST", "/", ROW, content_type=FORM),
+        call("POST", "/", b"x=1", content_type=FORM, **iap_header),
+        call("POST", "/", b"x" * 2000, content_type=FORM, **iap_header),
+        call("GET", "/nothing", **iap_header),
+    ]
+    for make in LANES.values():
+        ask = make(service)
+        for request in requests:
+            ask(request)
+            assert service.admission.in_flight == 0
+
+
+def test_a_client_that_leaves_gives_its_place_back(
+    service: Any, iap_header: dict[str, str]
+) -> None:
+    LANES["flask"](service)(call("POST", "/", ROW, content_type=FORM, **iap_header))
+    app = FastLane(service)
+    messages = [
+        {"type": "http.request", "body": b"x=[", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    request = call("POST", "/", content_type=FORM, **iap_header)
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"",
+        "server": ("127.0.0.1", 8080),
+        "headers": [(k.encode(), v.encode()) for k, v in request.all_headers()],
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        assert service.admission.in_flight == 1
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent == []
+    assert service.admission.in_flight == 0
