@@ -14,8 +14,8 @@ from pathlib import Path
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, Manifest
 from skfleet.artifacts.store import Store, crc32c
-from skfleet.backends.base import verify_files
-from skfleet.errors import IntegrityError
+from skfleet.backends.base import read_manifest, verify_files
+from skfleet.errors import IntegrityError, SkfleetError
 from skfleet.releases.release import Pin
 
 
@@ -79,13 +79,11 @@ def fetch_model(
 
 def _verifies(directory: Path, digest: str) -> bool:
     try:
-        data = (directory / FILE_NAME).read_bytes()
-        if documents.sha256(data) != digest:
-            return False
-        verify_files(directory, documents.read(Manifest, data, where=str(directory)))
-    except (OSError, IntegrityError):
+        manifest, found = read_manifest(directory)
+        verify_files(directory, manifest)
+    except (SkfleetError, OSError):
         return False
-    return True
+    return found == digest
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
-from skfleet.errors import IntegrityError, VersionMismatch
+from skfleet.errors import IntegrityError, ObjectMissing, VersionMismatch
 
 Rows = Sequence[Sequence[float]]
 
@@ -43,8 +43,7 @@ def load_model(directory: Path) -> Model:
     The files' checksums are verified again here: what is preloaded is what was published.
     Raises IntegrityError, VersionMismatch or DocumentError; the caller decides what to serve.
     """
-    manifest_bytes = (directory / FILE_NAME).read_bytes()
-    manifest = documents.read(Manifest, manifest_bytes, where=str(directory / FILE_NAME))
+    manifest, digest = read_manifest(directory)
     verify_files(directory, manifest)
     failures: list[str] = []
     for name in manifest.backends:
@@ -55,12 +54,26 @@ def load_model(directory: Path) -> Model:
             # Not for this host; wrong answers are no such case, they refuse the model.
             failures.append(f"{name}: {error}")
             continue
-        return Model(manifest.name, documents.sha256(manifest_bytes), manifest, backend)
+        return Model(manifest.name, digest, manifest, backend)
     raise VersionMismatch(
         f"No backend of model '{manifest.name}' can run here: " + "; ".join(failures),
         where=str(directory),
         hint="Publish the model again with this app build's versions.",
     )
+
+
+def read_manifest(directory: Path) -> tuple[Manifest, str]:
+    """The manifest of an artefact directory, and its SHA-256: the model's identity."""
+    path = directory / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ObjectMissing(
+            f"There is no model here: {error.strerror}.",
+            where=str(path),
+            hint="Name a directory that `skfleet model train` or `skfleet-fetch model` wrote.",
+        ) from None
+    return documents.read(Manifest, data, where=str(path)), documents.sha256(data)
 
 
 def open_backend(name: str, directory: Path, manifest: Manifest) -> Backend:

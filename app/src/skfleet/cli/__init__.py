@@ -1,5 +1,5 @@
 """The `skfleet` command: models, builds, releases, predictions."""
 
-from skfleet.cli.main import main
+from skfleet.cli.command import main
 
 __all__ = ["main"]

@@ -194,14 +194,13 @@ def show(operator: Operator, name: str, digest: str, bucket: str) -> None:
 @json_option
 def verify(path: Path, as_json: bool) -> None:
     """Prove an artefact here: checksums, versions, and golden vectors on every backend."""
-    from skfleet.backends.base import open_backend, verify_files, verify_golden
+    from skfleet.backends.base import open_backend, read_manifest, verify_files, verify_golden
 
-    data = (path / FILE_NAME).read_bytes()
-    manifest = documents.read(Manifest, data, where=str(path))
+    manifest, digest = read_manifest(path)
     verify_files(path, manifest)
     for name in manifest.backends:
         verify_golden(open_backend(name, path, manifest), manifest)
-    digest, count = documents.sha256(data), len(manifest.golden.rows)
+    count = len(manifest.golden.rows)
     if as_json:
         print_json(
             {
