@@ -1,6 +1,6 @@
 locals {
   per_try_s  = floor(var.edge.retries.per_try_timeout_s)
-  per_try_ns = floor((var.edge.retries.per_try_timeout_s - local.per_try_s) * 1e9)
+  per_try_ns = floor((var.edge.retries.per_try_timeout_s - local.per_try_s) * 1000000000)
 }
 
 resource "google_compute_url_map" "this" {

@@ -1,6 +1,6 @@
 locals {
   per_try_s  = floor(var.edge.retries.per_try_timeout_s)
-  per_try_ns = floor((var.edge.retries.per_try_timeout_s - local.per_try_s) * 1e9)
+  per_try_ns = floor((var.edge.retries.per_try_timeout_s - local.per_try_s) * 1000000000)
 
   # With IAP the traffic belongs to the listener that demands IAP's header; the internal listener asks for ID tokens.
   listener = var.iap.enabled ? var.edge.listeners.iap : var.edge.listeners.internal
