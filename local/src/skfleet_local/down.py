@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from dataclasses import dataclass
 
 from skfleet.errors import SkfleetError
@@ -71,6 +70,6 @@ def kill_vm(run: Run, name: str) -> int:
         raise SkfleetError(
             f"No VM '{name}' runs.", where=str(run.vms), hint="`skfleet-local status` names them."
         )
-    for victim in victims:
-        victim.signal(signal.SIGKILL)
-    return len(victims) + processes.kill(lambda: [v for v in victims if v.alive()])
+    # Only these: the group may have begun with the replacement already.
+    processes.kill(lambda: victims)
+    return len(victims)

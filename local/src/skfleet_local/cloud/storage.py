@@ -28,7 +28,7 @@ from skfleet_local.cloud.tokens import Refused, Tokens, bearer
 
 _HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization te trailers transfer-encoding upgrade"
-    " host authorization".split()
+    " authorization".split()
 )
 # Where an upload's JSON part ends must show within this many bytes.
 _PREAMBLE_BYTES = 256 * 1024
@@ -147,6 +147,8 @@ class Storage:
         url = URL(f"{self.upstream}{request.rel_url.raw_path}", encoded=True)
         if request.rel_url.raw_query_string:
             url = URL(f"{url}?{request.rel_url.raw_query_string}", encoded=True)
+        # Host too: the server makes its links (mediaLink, upload sessions) of it, and they must lead
+        # back here.
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
         read: bytes | None = None
         body = _body(request, preamble) if request.body_exists or preamble else None

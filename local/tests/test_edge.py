@@ -1,0 +1,47 @@
+"""edge.yml in local time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skfleet.errors import DocumentError
+from skfleet_local import edge
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_only_intervals_and_drain_are_faster() -> None:
+    real = edge.read(REPOSITORY / "edge.yml")
+    local = real.scaled(5)
+    assert local.retries == real.retries
+    assert local.timeouts.request_s == real.timeouts.request_s
+    for name in ("readiness", "liveness"):
+        before, after = getattr(real.health_checks, name), getattr(local.health_checks, name)
+        assert after.interval_s < before.interval_s
+        assert after.timeout_s <= after.interval_s
+        assert after.unhealthy_threshold == before.unhealthy_threshold
+        assert after.healthy_threshold == before.healthy_threshold
+    # A boot takes as long here as there.
+    assert (
+        local.health_checks.liveness.initial_delay_s == real.health_checks.liveness.initial_delay_s
+    )
+
+
+def test_draining_is_never_shorter_than_a_request() -> None:
+    real = edge.read(REPOSITORY / "edge.yml")
+    assert real.scaled(1000).timeouts.drain_s == real.timeouts.request_s
+
+
+def test_a_retry_that_google_does_not_offer_is_refused(tmp_path: Path) -> None:
+    text = (REPOSITORY / "edge.yml").read_text().replace("refused-stream]", "reset]")
+    (tmp_path / "edge.yml").write_text(text)
+    with pytest.raises(DocumentError, match="reset"):
+        edge.read(tmp_path / "edge.yml")
+
+
+def test_a_broken_file_names_the_field(tmp_path: Path) -> None:
+    (tmp_path / "edge.yml").write_text("listeners: {}\n")
+    with pytest.raises(DocumentError, match="iap"):
+        edge.read(tmp_path / "edge.yml")

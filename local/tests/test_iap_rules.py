@@ -1,0 +1,30 @@
+"""Which URL a service account's own JWT is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from skfleet_local.cloud.iap import covers
+
+
+@pytest.mark.parametrize(
+    ("audience", "path", "accepted"),
+    [
+        ("https://h:8443/*", "/predict", True),
+        ("https://h:8443/*", "/", True),
+        ("https://h:8443/v1/*", "/v1/models", True),
+        ("https://h:8443/v1/*", "/v2/models", False),
+        ("https://h:8443/predict", "/predict", True),
+        ("https://h:8443/predict", "/other", False),
+        ("https://h:8443", "/", True),
+        ("https://h:8443", "/predict", False),
+        ("http://h:8443/*", "/predict", False),
+        ("https://h/*", "/predict", False),
+        ("https://other:8443/*", "/predict", False),
+        ("https://*/*", "/predict", False),
+        ("*", "/predict", False),
+        ("", "/predict", False),
+    ],
+)
+def test_an_audience_covers_its_own_urls_alone(audience: str, path: str, accepted: bool) -> None:
+    assert covers(audience, "h:8443", path) is accepted
