@@ -1,0 +1,108 @@
+"""What goes over the wire, and whether what comes back is right: all pure functions of bytes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from skfleet_loadtest.flights import Expectation, Flights
+
+BATCH_ROWS = 32
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One request, made before it is due."""
+
+    name: str  # for Locust's table
+    path: str
+    content_type: str
+    body: bytes
+    rows: tuple[int, ...]  # which of the flights it asks about
+
+
+class Form(Protocol):
+    """A way to ask."""
+
+    def ask(self, generator: random.Random) -> Question:
+        """A request for some of the flights."""
+
+    def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
+        """Whether the body answers it as scikit-learn does."""
+
+
+class OriginalForm:
+    """`x=[37 zeros or ones]`, the contract of the service that this one replaces."""
+
+    def __init__(self, flights: Flights) -> None:
+        self._questions = []
+        self._echoes = []
+        for index, row in enumerate(flights.rows):
+            text = json.dumps([int(v) if v == int(v) else v for v in row], separators=(",", ":"))
+            body = b"x=" + text.encode()
+            self._questions.append(
+                Question("form", "/", "application/x-www-form-urlencoded", body, (index,))
+            )
+            self._echoes.append({"x": text})
+
+    def ask(self, generator: random.Random) -> Question:
+        return generator.choice(self._questions)
+
+    def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
+        (index,) = question.rows
+        answer = _json(body)
+        return answer == {
+            "model_prediction": f"[{expected.labels[index]}]",
+            "received_data": self._echoes[index],
+        }
+
+
+class Instances:
+    """V1: `instances` → `predictions` and `probabilities`, of one row or of a batch."""
+
+    def __init__(self, flights: Flights, rows: int, name: str) -> None:
+        self._path = f"/v1/models/{flights.model}:predict"
+        self._name = name
+        self._rows = min(rows, len(flights.rows))
+        self._encoded = [msgspec.json.encode(row) for row in flights.rows]
+
+    def ask(self, generator: random.Random) -> Question:
+        rows = tuple(generator.sample(range(len(self._encoded)), self._rows))
+        instances = b",".join(self._encoded[row] for row in rows)
+        body = b'{"instances":[' + instances + b'],"parameters":{"probabilities":true}}'
+        return Question(self._name, self._path, "application/json", body, rows)
+
+    def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
+        answer = _json(body)
+        if not isinstance(answer, dict):
+            return False
+        return answer.get("predictions") == [expected.labels[row] for row in question.rows] and (
+            _close(
+                answer.get("probabilities"),
+                [expected.probabilities[row] for row in question.rows],
+                expected.tolerance,
+            )
+        )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _close(given: Any, right: Sequence[Sequence[float]], tolerance: float) -> bool:
+    """Same shape, and no number further away than the tolerance; NaN is never close."""
+    if not isinstance(given, list) or len(given) != len(right):
+        return False
+    for numbers, wanted in zip(given, right, strict=True):
+        if not isinstance(numbers, list) or len(numbers) != len(wanted):
+            return False
+        for number, want in zip(numbers, wanted, strict=True):
+            if not isinstance(number, (int, float)) or not abs(number - want) <= tolerance:
+                return False
+    return True

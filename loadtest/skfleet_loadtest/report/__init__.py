@@ -1,0 +1,1 @@
+"""The page that people read before numbers: one file, nothing loaded from elsewhere."""

@@ -1,0 +1,2 @@
+"""stub"""
+def render(kept, judged, marks): return ""

@@ -1,0 +1,30 @@
+"""Locust's shape of a run: the plan's profile, tick by tick."""
+
+from __future__ import annotations
+
+from locust import LoadTestShape, User
+
+from skfleet_loadtest.leader import Leader
+from skfleet_loadtest.plan import Plan
+from skfleet_loadtest.users import of_profile
+
+# Figures are kept by whole seconds: the last of a profile is over before users are told to go.
+_TAIL_S = 1.5
+
+
+class Shape(LoadTestShape):
+    """Warm-up, the profile, the end; or the end at once when the leader says so."""
+
+    def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
+        """(users, users a second, classes), or None at the end."""
+        assert self.runner is not None
+        environment = self.runner.environment
+        leader: Leader = environment.skfleet_leader  # type: ignore[attr-defined]
+        plan = Plan.parse(vars(environment.parsed_options))
+        profile = plan.profile
+        since = self.get_run_time() - plan.warm_up
+        if leader.aborted or since >= profile.duration_s + _TAIL_S:
+            return None
+        users = profile.rate(max(since, 0.0))
+        # All of them in one go: a rate that creeps up is not the rate that was asked for.
+        return users, float(users), of_profile(profile.closed, self.runner.user_classes)
