@@ -11,9 +11,10 @@ import base64
 import hashlib
 import http.server
 import io
+import itertools
 import json
 import os
-import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -27,15 +28,19 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import google.auth
+import google.auth.credentials
 import pytest
 import yaml
 
 from skfleet import documents
-from skfleet.artifacts.publish import publish
+from skfleet.artifacts.manifest import Feature
+from skfleet.artifacts.publish import publish, write_artefact
 from skfleet.artifacts.store import Store
 from skfleet.builds.bundle import make_bundle
 from skfleet.builds.wheelhouse import host_tags
@@ -45,7 +50,7 @@ from skfleet.releases.release import AppPin, ModelPin, Pin, Release
 REPO = Path(__file__).parents[3]
 FLEET = "test"
 
-STUB = '''
+STUB = """
 import http.server, json, os, pathlib, sys
 
 def gunicorn():
@@ -82,7 +87,7 @@ def skfleet():
     assert (pathlib.Path(sys.argv[4]) / "manifest.json").is_file()
     if {unverifiable}:
         sys.exit("golden vector 3 differs")
-'''
+"""
 
 
 class Metadata:
@@ -141,13 +146,6 @@ class Metadata:
         self._server.server_close()
 
 
-@pytest.fixture
-def metadata_server() -> Iterator[Metadata]:
-    server = Metadata()
-    yield server
-    server.close()
-
-
 @dataclass
 class Cloud:
     """A bucket, with what a publisher would have put there."""
@@ -179,6 +177,7 @@ class Cloud:
         wheels = change.pop("wheelhouse", None) or wheelhouse()
         bundle = change.pop("bundle", self.bundle)
         python, platform = host_tags()
+        python = change.pop("python", python)
         digest = documents.sha256(wheels)[:12]
         app = self.put(f"builds/{digest}/wheelhouse.tar", wheels)
         values: dict[str, Any] = {
@@ -193,7 +192,8 @@ class Cloud:
                 python=python,
                 platform=platform,
             ),
-            "bundle": self.put(f"bundles/{documents.sha256(bundle)}.tar", bundle),
+            "bundle": change.pop("bundle_pin", None)
+            or self.put(f"bundles/{documents.sha256(bundle)}.tar", bundle),
             "models": [self.model()],
             "default_model": "tiny",
             "settings": {"workers": 3},
@@ -204,30 +204,31 @@ class Cloud:
 
     def desire(self, identifier: str) -> None:
         document = self.store.read(f"{self.bucket}/releases/{identifier}.json").pin()
-        entry = DesiredEntry(release=identifier, document=document, at="2026-01-01T00:00:00Z", by="t")
+        entry = DesiredEntry(
+            release=identifier, document=document, at="2026-01-01T00:00:00Z", by="t"
+        )
         data = documents.write(Desired(fleet=FLEET, current=entry))
         self.store.update(f"{self.fleet}/desired.json", lambda _: data)
 
 
-@pytest.fixture
-def cloud(
-    store: Store, bucket: str, object_store_url: str, artefact: Path, metadata_server: Metadata
-) -> Cloud:
-    result = Cloud(store, bucket, object_store_url, artefact)
-    metadata_server.attributes["skfleet-fleet"] = result.fleet
-    return result
-
-
 def wheelhouse(
-    *, broken: bool = False, unverifiable: bool = False, wrong_hash: bool = False, note: str = ""
+    *,
+    broken: bool = False,
+    unimportable: bool = False,
+    unverifiable: bool = False,
+    wrong_hash: bool = False,
+    note: str = "",
 ) -> bytes:
     """A wheelhouse with one wheel, broken as asked."""
     module = STUB.format(broken=broken, unverifiable=unverifiable) + f"# {note}\n"
     name = "skfleet-1.0-py3-none-any.whl"
     wheel = io.BytesIO()
-    scripts = "[console_scripts]\ngunicorn = skfleet_stub:gunicorn\nskfleet = skfleet_stub:skfleet\n"
+    scripts = (
+        "[console_scripts]\ngunicorn = skfleet_stub:gunicorn\nskfleet = skfleet_stub:skfleet\n"
+    )
     contents = {
         "skfleet_stub.py": module,
+        "skfleet/serving/application.py": "1 / 0" if unimportable else "",
         "skfleet-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: skfleet\nVersion: 1.0\n",
         "skfleet-1.0.dist-info/WHEEL": (
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -271,13 +272,21 @@ def make_tar() -> Callable[[dict[str, bytes]], bytes]:
     return tar_of
 
 
+_machines = itertools.count(2)
+
+
+def _free_address() -> str:
+    """A loopback address of this process's own: runs beside each other do not meet."""
+    return f"127.{64 + os.getpid() // 250 % 100}.{os.getpid() % 250}.{next(_machines) % 250}"
+
+
 class Machine:
     """A VM: a prefix, its host files, and a supervisor that runs what the roles give it."""
 
     def __init__(self, cloud: Cloud, metadata: Metadata) -> None:
         # Short: a socket's path has at most 107 characters.
         self.prefix = Path(tempfile.mkdtemp(prefix="skvm", dir="/tmp"))
-        self.address = f"127.{random.randint(64, 250)}.{random.randint(0, 250)}.{random.randint(2, 250)}"
+        self.address = _free_address()
         self.host_dir = self.prefix / "etc/skfleet"
         self.run_dir = self.prefix / "run/skfleet"
         self._config = self.prefix / "etc/supervisor/supervisord.conf"
@@ -349,6 +358,12 @@ class Machine:
         gunicorn.write_text(f"#!{sys.executable}\n{stub}\ngunicorn()\n")
         gunicorn.chmod(0o755)
 
+    def put_image_bundle(self, bundle: bytes) -> None:
+        """What an image brings that is not a VM's whole."""
+        path = self.prefix / "opt/skfleet/runtime/share/skfleet/bundle.tar"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bundle)
+
     def boot(self) -> None:
         """Start the supervisor."""
         self._supervisor = subprocess.Popen(
@@ -415,7 +430,8 @@ class Machine:
         result = {}
         for path in sorted(self.prefix.rglob("*")):
             name = str(path.relative_to(self.prefix))
-            if "__pycache__" in name or name.endswith((".log", ".sock")):
+            # What says when and who, and not what.
+            if "__pycache__" in name or name.endswith((".log", ".sock", "converge.json", ".lock")):
                 continue
             if path.is_symlink():
                 result[name] = f"-> {path.readlink()}"
@@ -448,11 +464,52 @@ def wait_for_fixture() -> Callable[[Callable[[], object], float], None]:
     return wait_for
 
 
-@pytest.fixture
-def machine(cloud: Cloud, metadata_server: Metadata) -> Iterator[Machine]:
-    result = Machine(cloud, metadata_server)
-    try:
-        result.boot()
-        yield result
-    finally:
-        result.close()
+@dataclass(frozen=True)
+class Vm:
+    """A machine and the world it sees."""
+
+    cloud: Cloud
+    metadata: Metadata
+    machine: Machine
+
+    def converge(self, *arguments: str) -> list[dict[str, Any]]:
+        """Converge, which must go well; the lines of progress."""
+        done = self.machine.converge(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def make_vm(
+    object_store_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    estimator: Any,
+    golden_rows: Any,
+) -> Callable[[], AbstractContextManager[Vm]]:
+    """A fresh VM with a bucket of its own, running but not converged."""
+    artefact = tmp_path_factory.mktemp("model") / "artefact"
+    features = [Feature(name=f"f{i}", low=0, high=1, integer=True) for i in range(37)]
+    write_artefact(
+        artefact, name="tiny", estimator=estimator, features=features, golden_rows=golden_rows
+    )
+    anonymous = google.auth.credentials.AnonymousCredentials()
+
+    @contextmanager
+    def make() -> Iterator[Vm]:
+        bucket = f"vm{secrets.token_hex(4)}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
+            store = Store(object_store_url)
+            store._client.create_bucket(bucket)
+        metadata = Metadata()
+        cloud = Cloud(store, f"gs://{bucket}", object_store_url, artefact)
+        metadata.attributes["skfleet-fleet"] = cloud.fleet
+        machine = Machine(cloud, metadata)
+        try:
+            machine.boot()
+            yield Vm(cloud, metadata, machine)
+        finally:
+            machine.close()
+            metadata.close()
+
+    return make

@@ -37,7 +37,9 @@ LOCK_PATIENCE_S = 120.0  # longer than a converge takes
 POLL_S = 3.0  # between looks for the first desired release
 RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0
 # A booting host that has heard nothing for this long serves what it has.
-SILENCE_S = 10.0
+SILENCE_S = 5.0
+# Documents and the bundle are small; a host between drain and activation has no half minute to lose.
+STORE_TIMEOUT_S = 10.0
 PHASES = ("all", "stage", "activate")
 
 
@@ -79,7 +81,7 @@ class Converge:
 
         started = time.monotonic()
         with step("release"), self._impatience(boot):
-            store = Store(self.settings.storage_endpoint)
+            store = Store(self.settings.storage_endpoint, timeout_s=STORE_TIMEOUT_S)
             fleet = metadata.fleet()
             if release_id is None:
                 release = source.desired(store, fleet)

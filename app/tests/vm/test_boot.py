@@ -1,0 +1,101 @@
+"""A booting VM serves what it can, says what it lacks, and gets there by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def vm(make_vm: Any) -> Iterator[Any]:
+    with make_vm() as result:
+        yield result
+
+
+def test_host_without_a_desired_release_is_live_and_says_why_it_is_not_ready(
+    vm: Any, wait_for: Any
+) -> None:
+    machine = vm.machine
+    machine.put_image_bundle(vm.cloud.bundle)
+    boot = machine.start("skfleet.vm.converge", "--boot", "--poll", "0.5")
+    wait_for(lambda: machine.get("/livez")[0] == 200, 60)
+    assert machine.get("/readyz")[0] == 503
+    assert machine.served() == ""
+    state = machine.state()
+    assert (state["release"], state["stale"]) == (None, False)
+    assert "no desired release yet" in state["reason"]
+    assert boot.poll() is None
+
+    # It sees the first one without being told.
+    vm.cloud.release("r1")
+    vm.cloud.desire("r1")
+    assert boot.wait(90) == 0
+    assert machine.served() == "r1"
+    assert machine.get("/readyz")[0] == 200
+
+
+def test_rebooted_host_serves_stale_while_the_bucket_is_away_and_recovers(
+    vm: Any, wait_for: Any
+) -> None:
+    machine = vm.machine
+    vm.cloud.release("r1")
+    vm.cloud.desire("r1")
+    vm.converge()
+    machine.halt()
+    machine.set_environment("http://127.0.0.1:9", vm.metadata.address)
+    machine.boot()
+    boot = machine.start("skfleet.vm.converge", "--boot")
+    wait_for(lambda: machine.get("/readyz")[0] == 200, 30)
+    state = machine.state()
+    assert (state["release"], state["stale"]) == ("r1", True)
+    assert state["reason"]
+    assert boot.poll() is None
+    boot.terminate()
+    boot.wait(30)
+
+    vm.cloud.release("r2", settings={"workers": 4})
+    vm.cloud.desire("r2")
+    machine.set_environment(vm.cloud.endpoint, vm.metadata.address)
+    assert machine.start("skfleet.vm.converge", "--boot").wait(90) == 0
+    state = machine.state()
+    assert (state["release"], state["stale"], state["reason"]) == ("r2", False, "")
+    assert machine.served() == "r2"
+
+
+def test_metadata_server_that_comes_late_is_waited_for(vm: Any, wait_for: Any) -> None:
+    vm.cloud.release("r1")
+    vm.cloud.desire("r1")
+    vm.metadata.up = False
+    boot = vm.machine.start("skfleet.vm.converge", "--boot")
+    wait_for(lambda: (vm.machine.run_dir / "converge.json").exists(), 30)
+    assert "metadata server" in vm.machine.state()["reason"]
+    vm.metadata.up = True
+    assert boot.wait(90) == 0
+    assert vm.machine.served() == "r1"
+
+
+def test_desired_release_that_is_bad_leaves_the_one_of_an_earlier_boot(
+    vm: Any, wait_for: Any, make_wheelhouse: Any
+) -> None:
+    machine = vm.machine
+    vm.cloud.release("r1")
+    vm.cloud.desire("r1")
+    vm.converge()
+    vm.cloud.release("bad", wheelhouse=make_wheelhouse(unverifiable=True))
+    vm.cloud.desire("bad")
+    machine.halt()
+    machine.boot()
+    boot = machine.start("skfleet.vm.converge", "--boot")
+    wait_for(lambda: machine.get("/readyz")[0] == 200, 60)
+    state = machine.state()
+    assert (state["release"], state["stale"]) == ("r1", True)
+    assert "golden vector" in state["reason"]
+    assert boot.poll() is None
+
+    # Desired again is what runs: the next try says so.
+    vm.cloud.desire("r1")
+    assert boot.wait(90) == 0
+    assert json.loads((machine.run_dir / "converge.json").read_bytes())["stale"] is False

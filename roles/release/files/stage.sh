@@ -1,0 +1,78 @@
+#!/bin/sh
+# Install one release beside the one that runs: fetch, verify, install, prove. One script and not a task a line: each
+# task costs a host about half a second, and this is most of what a booting VM waits for. Prints `changed` if so.
+#
+# Whole or not at all: `installed.json` of a build and `release.json` of a release are written last, by rename; what
+# lacks its own is made again from nothing. Builds are shared by releases that differ in models or settings alone.
+#
+# Environment: RELEASE_ID, RELEASE_DOCUMENT and RELEASE_SERVICE_ENV (the two files), RELEASE_MODELS and
+# RELEASE_WHEELHOUSE (lines of URI, generation, sha256), RELEASE_ROOT, RELEASE_CACHE, RELEASE_RUN, RELEASE_CHECK.
+set -eu
+umask 022
+
+runtime=$RELEASE_ROOT/runtime/bin
+directory=$RELEASE_ROOT/releases/$RELEASE_ID
+build_name=${RELEASE_WHEELHOUSE##* }
+build=$RELEASE_ROOT/builds/$build_name
+
+say_changed() {
+  echo changed
+  # A check stops at the first thing that it would do.
+  [ "$RELEASE_CHECK" = false ] || exit 0
+}
+
+# put FILE TEXT: written beside, then renamed over.
+put() {
+  printf '%s\n' "$2" > "$1.part"
+  mv -f "$1.part" "$1"
+}
+
+install_build() {
+  # shellcheck disable=SC2086 # three words
+  set -- $RELEASE_WHEELHOUSE
+  wheelhouse=$("$runtime/skfleet-fetch" object "$1" --generation "$2" --sha256 "$3")
+  rm -rf "$build"
+  mkdir -p "$build"
+  "$runtime/python" -m skfleet.vm.unpack "$wheelhouse" "$build/wheelhouse"
+  "$runtime/uv" venv --quiet --no-config --offline --no-project --allow-existing --python "$runtime/python" "$build"
+  (
+    cd "$build/wheelhouse"
+    "$runtime/uv" pip install --quiet --no-config --offline --no-index --find-links wheels --require-hashes \
+      --link-mode hardlink --cache-dir "$RELEASE_CACHE/uv" --python "$build/bin/python" --requirements requirements.txt
+  )
+  rm -rf "$build/wheelhouse"
+  # An application that cannot even be imported is found now, beside a service that runs. And the service's user cannot
+  # write here: without the bytecode that this leaves, every start would compile all it imports.
+  SKFLEET_MODELS='' MODEL_URI='' "$build/bin/python" -c 'import skfleet.serving.application'
+  put "$build/installed.json" "{\"sha256\": \"$build_name\"}"
+}
+
+install_models() {
+  printf '%s\n' "$RELEASE_MODELS" | while read -r uri generation digest; do
+    [ -n "$uri" ] || continue
+    model=$("$runtime/skfleet-fetch" model "$uri" --generation "$generation" --sha256 "$digest")
+    "$build/bin/skfleet" model verify --path "$model" >&2
+  done
+}
+
+if [ -e "$directory/release.json" ]; then
+  if ! printf '%s\n' "$RELEASE_DOCUMENT" | cmp -s - "$directory/release.json"; then
+    echo "Release '$RELEASE_ID' is installed here from another document; a release never changes: create a new one." >&2
+    exit 1
+  fi
+else
+  say_changed
+  [ -e "$build/installed.json" ] || install_build
+  install_models
+  mkdir -p "$directory"
+  ln -sfn "../../builds/$build_name" "$directory/venv"
+  put "$directory/service.env" "$RELEASE_SERVICE_ENV"
+  put "$directory/release.json" "$RELEASE_DOCUMENT"
+fi
+
+staged="{\"release\": \"$RELEASE_ID\"}"
+if [ "$(cat "$RELEASE_RUN/staged.json" 2> /dev/null)" != "$staged" ]; then
+  say_changed
+  mkdir -p "$RELEASE_RUN"
+  put "$RELEASE_RUN/staged.json" "$staged"
+fi
