@@ -124,6 +124,12 @@ class Fleet:
 StartFleet = Callable[..., Fleet]
 
 
+@pytest.fixture
+def make_fleet() -> Callable[[Path], Fleet]:
+    """A fleet in a directory of the test's choice, not started; the test ends it."""
+    return lambda root: Fleet(Run(root))
+
+
 @pytest.fixture(scope="module")
 def start_fleet(
     tmp_path_factory: pytest.TempPathFactory, stub_runtime: Path
