@@ -146,6 +146,11 @@ class Metadata:
         self._server.server_close()
 
 
+@pytest.fixture(scope="session")
+def make_metadata() -> type[Metadata]:
+    return Metadata
+
+
 @dataclass
 class Cloud:
     """A bucket, with what a publisher would have put there."""
