@@ -39,6 +39,8 @@ def test_a_full_worker_answers_429_and_still_its_health(
             assert ask(call("GET", path, port=port)).status == 200
         service.admission.leave()
         assert ask(request).status == 200
+        # What the fast lane hands over takes one place, not two.
+        assert ask(call("GET", "/v1/models/tiny", **iap_header)).status == 200
 
 
 def test_every_way_out_gives_the_place_back(

@@ -100,6 +100,7 @@ def test_a_models_status(ask: Ask, service: Any) -> None:
 REFUSALS = [
     (call("GET", "/nothing"), 404, "not_found", "path"),
     (call("POST", "/predict/", BODY, content_type=FORM), 404, "not_found", "path"),
+    (call("POST", "//predict", BODY, content_type=FORM), 404, "not_found", "path"),
     (call("POST", "/v1/models/other:predict", b"{}"), 404, "model_not_found", "path"),
     (call("GET", "/v1/models/other"), 404, "model_not_found", "path"),
     (call("GET", "/"), 405, "method_not_allowed", "method"),
@@ -119,7 +120,7 @@ REFUSALS = [
      "invalid_rows", "x[36]"),
     (call("POST", "/v1/models/tiny:predict", b"{", content_type="application/json"), 400,
      "bad_request", "body"),
-    (call("POST", "/v1/models/tiny:predict", json.dumps({"instances": [ROW, ROW[:-1] + [2]]})
+    (call("POST", "/v1/models/tiny:predict", json.dumps({"instances": [ROW, [*ROW[:-1], 2]]})
           .encode(), content_type="application/json"), 422, "invalid_rows", "instances[1][36]"),
 ]  # fmt: skip
 

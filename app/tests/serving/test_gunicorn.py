@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from .conftest import IdentityDir
+from skfleet.artifacts.manifest import Feature
+from skfleet.artifacts.publish import write_artefact
+
+from .conftest import IdentityDir, Signer
 from .processes import Gunicorn
 
 FORM = "application/x-www-form-urlencoded"
@@ -24,6 +26,7 @@ BODY = b"x=" + str(ROW).encode()
 INSTANCES = json.dumps({"instances": [ROW], "parameters": {"probabilities": True}}).encode()
 
 Start = Callable[..., Gunicorn]
+FEATURES = [Feature(name=f"f{i}", low=0, high=1, integer=True) for i in range(37)]
 
 
 @pytest.fixture(params=["true", "false"], ids=["asgi", "gthread"])
@@ -33,50 +36,84 @@ def lane(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def server(gunicorn: Start, lane: str) -> Gunicorn:
+    """A server of the test's own, which may reload, stop and be revoked."""
     return gunicorn(SKFLEET_FAST_LANE=lane)
 
 
+@pytest.fixture(scope="module", params=["true", "false"], ids=["asgi", "gthread"])
+def steady(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    estimator: Any,
+    golden_rows: Any,
+    iap_key: Signer,
+    google_key: Signer,
+) -> Iterator[Gunicorn]:
+    """One server for the tests that only ask."""
+    root = tmp_path_factory.mktemp("steady")
+    write_artefact(
+        root / "tiny", name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
+    )
+    for name in ("identity", "run"):
+        (root / name).mkdir()
+    IdentityDir(root / "identity", [iap_key], [google_key]).write()
+    environ = {
+        "SKFLEET_RELEASE": "r1",
+        "SKFLEET_MODELS": f"tiny={root / 'tiny'}",
+        "SKFLEET_IDENTITY_DIR": str(root / "identity"),
+        "SKFLEET_RUN_DIR": str(root / "run"),
+        "SKFLEET_FAST_LANE": str(request.param),
+        "SKFLEET_MAX_BODY_BYTES": "4096",
+    }
+    server = Gunicorn(environ, root / "log")
+    try:
+        server.wait_until_live()
+        yield server
+    finally:
+        server.stop()
+
+
 def test_predictions_on_both_listeners_with_identity(
-    server: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
+    steady: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
 ) -> None:
     for to, header in (("iap", iap_header), ("internal", bearer_header)):
         for _ in range(2):  # through Flask, then with the token known
-            form = server.request("POST", "/", BODY, to=to, content_type=FORM, **header)
+            form = steady.request("POST", "/", BODY, to=to, content_type=FORM, **header)
             assert form.body.endswith(b'"received_data":{"x":"%s"}}\n' % str(ROW).encode())
             assert form.headers["x-skfleet-release"] == "r1"
-            pieces = server.request(
+            pieces = steady.request(
                 "POST", "/", iter([BODY[:9], BODY[9:]]), to=to, content_type=FORM, **header
             )
             assert (pieces.status, pieces.body) == (200, form.body)
             path = "/v1/models/tiny:predict"
-            answer = server.request(
+            answer = steady.request(
                 "POST", path, INSTANCES, to=to, content_type="application/json", **header
             )
             assert set(answer.json) == {"predictions", "probabilities"}
-        assert server.request("POST", "/", BODY, to=to, content_type=FORM).status == 401
+        assert steady.request("POST", "/", BODY, to=to, content_type=FORM).status == 401
 
 
 def test_the_socket_alone_says_which_listener_it_is(
-    server: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
+    steady: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
 ) -> None:
-    ports = server.ports
+    ports = steady.ports
     for to in ("iap", "internal"):
         for host in ("127.0.0.1:8082", f"127.0.0.1:{ports['health']}", f"x:{ports['metrics']}"):
             for path in ("/livez", "/metrics", "/version"):
-                assert server.request("GET", path, to=to, host=host).status == 401
+                assert steady.request("GET", path, to=to, host=host).status == 401
     for path in ("/", "/predict", "/metrics", "/v1/models/tiny"):
         for host in (f"127.0.0.1:{ports['iap']}", f"127.0.0.1:{ports['metrics']}"):
-            answer = server.request(
+            answer = steady.request(
                 "GET", path, to="health", host=host, **iap_header, **bearer_header
             )
             assert (answer.status, answer.json["code"]) == (404, "not_found")
-    assert server.request("GET", "/livez", to="metrics").status == 404
-    assert server.request("GET", "/metrics", to="metrics").status == 200
+    assert steady.request("GET", "/livez", to="metrics").status == 404
+    assert steady.request("GET", "/metrics", to="metrics").status == 200
 
 
-def raw(server: Gunicorn, request: bytes, *, to: str = "iap") -> bytes:
+def raw(steady: Gunicorn, request: bytes, *, to: str = "iap") -> bytes:
     """The status line that raw bytes get."""
-    with socket.create_connection(("127.0.0.1", server.ports[to]), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", steady.ports[to]), timeout=10) as connection:
         connection.sendall(request)
         return connection.makefile("rb").readline()
 
@@ -92,28 +129,27 @@ def raw(server: Gunicorn, request: bytes, *, to: str = "iap") -> bytes:
         b"Forwarded: for=1.2.3.4;host=x:8082\r\n",
     ],
 )
-def test_headers_of_proxies_change_nothing(server: Gunicorn, headers: bytes) -> None:
+def test_headers_of_proxies_change_nothing(steady: Gunicorn, headers: bytes) -> None:
     # Also from loopback, which gunicorn would trust by default.
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n"
-    assert b" 401 " in raw(server, request)
-    assert b" 200 " in raw(server, request, to="health")
-    assert b" 404 " in raw(server, request.replace(b"/livez HTTP", b"/predict HTTP"), to="health")
+    assert b" 401 " in raw(steady, request)
+    assert b" 200 " in raw(steady, request, to="health")
+    assert b" 404 " in raw(steady, request.replace(b"/livez HTTP", b"/predict HTTP"), to="health")
 
 
 def test_an_identity_header_spelt_with_underscores_is_none(
-    server: Gunicorn, iap_header: dict[str, str]
+    steady: Gunicorn, iap_header: dict[str, str]
 ) -> None:
     token = iap_header["x-goog-iap-jwt-assertion"].encode()
     request = b"GET /v1/models/tiny HTTP/1.1\r\nHost: x\r\n%s: " + token + b"\r\n\r\n"
-    assert b" 200 " in raw(server, request % b"X-Goog-IAP-JWT-Assertion")
-    assert b" 401 " in raw(server, request % b"X_GOOG_IAP_JWT_ASSERTION")
+    assert b" 200 " in raw(steady, request % b"X-Goog-IAP-JWT-Assertion")
+    assert b" 401 " in raw(steady, request % b"X_GOOG_IAP_JWT_ASSERTION")
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_body_over_the_limit_is_refused_before_it_is_read(
-    gunicorn: Start, lane: str, iap_header: dict[str, str], framing: str
+    steady: Gunicorn, iap_header: dict[str, str], framing: str
 ) -> None:
-    server = gunicorn(SKFLEET_FAST_LANE=lane, SKFLEET_MAX_BODY_BYTES="4096")
     token = iap_header["x-goog-iap-jwt-assertion"].encode()
     head = (
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: " + FORM.encode()
@@ -122,19 +158,19 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(
     for _ in range(2):
         if framing == "length":
             # A gigabyte is announced, and nothing of it is sent: who waits for it never answers.
-            answer = raw(server, head + b"Content-Length: 1073741824\r\n\r\n")
+            answer = raw(steady, head + b"Content-Length: 1073741824\r\n\r\n")
         else:
             chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
-            answer = raw(server, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 2)
+            answer = raw(steady, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 2)
         assert b" 413 " in answer
         # Once more with the token known to the fast lane.
-        server.request("POST", "/", BODY, content_type=FORM, **iap_header)
+        steady.request("POST", "/", BODY, content_type=FORM, **iap_header)
 
 
-def test_a_connection_serves_many_requests(server: Gunicorn, iap_header: dict[str, str]) -> None:
+def test_a_connection_serves_many_requests(steady: Gunicorn, iap_header: dict[str, str]) -> None:
     import http.client
 
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports["iap"], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", steady.ports["iap"], timeout=10)
     socket_seen = None
     for index in range(20):
         body = BODY if index % 2 else b"x=bad"
@@ -156,10 +192,7 @@ def listening(process: psutil.Process) -> set[int]:
 
 def sockets(process: psutil.Process) -> int:
     descriptors = Path(f"/proc/{process.pid}/fd")
-    return sum(
-        os.readlink(link).startswith("socket:") for link in descriptors.iterdir() if link.exists()
-        or link.is_symlink()
-    )  # fmt: skip
+    return sum(str(link.readlink()).startswith("socket:") for link in descriptors.iterdir())
 
 
 def test_the_master_holds_no_thread_and_no_socket_but_its_listeners(server: Gunicorn) -> None:
@@ -172,19 +205,19 @@ def test_the_master_holds_no_thread_and_no_socket_but_its_listeners(server: Guni
 
 
 def test_the_service_opens_no_connection(
-    server: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
+    steady: Gunicorn, iap_header: dict[str, str], bearer_header: dict[str, str]
 ) -> None:
-    server.request("POST", "/", BODY, content_type=FORM, **iap_header)
-    server.request("POST", "/", BODY, content_type=FORM, to="internal", **bearer_header)
-    server.request("GET", "/readyz", to="health")
-    for process in (server.master, *server.workers()):
+    steady.request("POST", "/", BODY, content_type=FORM, **iap_header)
+    steady.request("POST", "/", BODY, content_type=FORM, to="internal", **bearer_header)
+    steady.request("GET", "/readyz", to="health")
+    for process in (steady.master, *steady.workers()):
         for connection in process.net_connections("all"):
             if connection.status == psutil.CONN_LISTEN:
                 continue
             # What is left was accepted: its local end is one of our ports. asyncio's own pair of
             # Unix sockets has no address.
             local = getattr(connection.laddr, "port", None)
-            assert local in server.ports.values() or connection.family == socket.AF_UNIX
+            assert local in steady.ports.values() or connection.family == socket.AF_UNIX
 
 
 def test_metrics_add_up_over_workers_and_reloads(

@@ -57,7 +57,8 @@ def test_each_listener_takes_its_own_kind_of_identity(
     ask: Ask, iap_header: dict[str, str], bearer_header: dict[str, str]
 ) -> None:
     def status(port: int, **headers: str) -> int:
-        return ask(call("POST", "/", ROW, port=port, content_type=FORM, **headers)).status
+        request = call("POST", "/", ROW, port=port, content_type=FORM, **headers)
+        return int(ask(request).status)
 
     assert status(8080, **iap_header) == 200
     assert status(8081, **bearer_header) == 200
@@ -71,7 +72,8 @@ def test_proxy_authorization_comes_before_authorization(
     token = bearer_header["authorization"]
 
     def status(**headers: str) -> int:
-        return ask(call("POST", "/", ROW, port=8081, content_type=FORM, **headers)).status
+        request = call("POST", "/", ROW, port=8081, content_type=FORM, **headers)
+        return int(ask(request).status)
 
     assert status(proxy_authorization=token) == 200
     assert status(proxy_authorization=token, authorization="Basic abc") == 200
@@ -113,7 +115,8 @@ def test_the_metrics_listener_serves_metrics_alone(ask: Ask, path: str) -> None:
 
 
 def test_metrics_are_on_no_other_listener(ask: Ask, iap_header: dict[str, str]) -> None:
-    assert ask(call("GET", "/metrics", port=8080, **iap_header)).status == 404
+    for path in ("/metrics", "//metrics", "///metrics", "/%2fmetrics", "/./metrics"):
+        assert ask(call("GET", path, port=8080, **iap_header)).status == 404
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,12 @@ def test_an_account_that_is_not_allowed_is_forbidden(
         call("POST", "/", ROW, port=8081, content_type=FORM, authorization=f"Bearer {token}")
     )
     assert (answer.status, answer.json["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("path", ["/livezz", "/livez/", "/livez/../predict", "/", "/metrics"])
+def test_open_paths_are_exact(path: str) -> None:
+    assert listeners.serves(Listener.HEALTH, "/livez")
+    assert not listeners.serves(Listener.HEALTH, path)
 
 
 def test_two_listeners_never_share_a_port() -> None:

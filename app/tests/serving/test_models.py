@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from skfleet.serving import models
 from skfleet.serving.errors import ModelNotFound, ModelNotLoaded
 from skfleet.settings import Settings
 
-from .calls import call
+from .calls import Call, call
 from .lanes import LANES
 
 FORM = "application/x-www-form-urlencoded"
@@ -127,11 +128,21 @@ def test_a_reload_serves_the_new_release(
 ) -> None:
     service = make_service()
     lanes = [make(service) for make in LANES.values()]
+    row = json.dumps({"instances": [[0, 1] * 18 + [1]]}).encode()
+
+    def predict(name: str) -> Call:
+        path = f"/v1/models/{name}:predict"
+        return call("POST", path, row, content_type="application/json", **iap_header)
+
+    for ask in lanes:
+        assert ask(predict("tiny")).headers["x-skfleet-release"] == "r1"
     service.reload(Settings(release="r2", models=f"new={artefact}"))
     for ask in lanes:
         answer = ask(call("GET", "/v1/models/new", **iap_header))
         assert (answer.status, answer.headers["x-skfleet-release"]) == (200, "r2")
         assert ask(call("GET", "/v1/models/tiny", **iap_header)).status == 404
+        assert ask(predict("new")).headers["x-skfleet-release"] == "r2"
+        assert ask(predict("tiny")).status == 404
 
 
 def test_a_reload_that_fails_keeps_everything_and_says_why(

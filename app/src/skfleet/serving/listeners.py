@@ -54,7 +54,8 @@ def serves(listener: Listener | None, path: str) -> bool:
         return False
     if listener in OPEN_PATHS:
         return path in OPEN_PATHS[listener]
-    return path != METRICS_PATH
+    # Werkzeug's router drops repeated slashes at the start: `//metrics` would be /metrics to it.
+    return path != METRICS_PATH and not path.startswith("//")
 
 
 def needs_identity(listener: Listener) -> bool:
