@@ -7,7 +7,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyprojec
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up down status clean test test-full lint format pins
+.PHONY: help venv demo up down status clean test test-full loadtest lint format pins
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,14 @@ test: venv ## All tests that this machine can run; skips say what is missing
 
 test-full: venv ## The long matrices whole
 	@SKFLEET_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+PROFILE ?= constant
+WORKERS ?= 2
+TARGET ?= iap
+loadtest: venv ## Does the fleet keep its SLO? PROFILE=constant|steps|spike|soak|day|original RATE= DURATION= WORKERS= TARGET=iap|internal
+	@PYTHONPATH=loadtest $(BIN)/python -m skfleet_loadtest run --profile $(PROFILE) --workers $(WORKERS) --target $(TARGET) \
+	  $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(VMS),--vms $(VMS)) $(if $(BASELINE),--baseline $(BASELINE)) \
+	  $(if $(CANARY),--canary $(CANARY)) $(if $(MODEL),--model $(MODEL)) $(if $(EVENTS),--events $(EVENTS)) $(LOADTEST_ARGS)
 
 lint: venv ## Style, types, Ansible, shell and Terraform
 	@$(BIN)/ruff check .

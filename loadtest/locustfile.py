@@ -59,6 +59,8 @@ def wire(environment: Environment, **_: Any) -> None:
             if worker is not None:
                 worker.finish()
 
-        runner.register_message(FINISH, finish, concurrent=not isinstance(runner, runners.LocalRunner))
+        runner.register_message(
+            FINISH, finish, concurrent=not isinstance(runner, runners.LocalRunner)
+        )
         environment.events.test_start.add_listener(start)
         environment.events.test_stopping.add_listener(finish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--profile", type=click.Choice(list(profiles.DEFAULTS)), default="constant", help=_profile_help)
+@click.option(
+    "--profile", type=click.Choice(list(profiles.DEFAULTS)), default="constant", help=_profile_help
+)
 @click.option("--rate", type=int, default=0, help="Requests a second; default: the profile's.")
 @click.option("--duration", type=int, default=0, help="Seconds after the warm-up.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
@@ -38,20 +41,31 @@ def main() -> None:
 @click.option("--run", "name", default="", help="Name of the run; default: the time.")
 @click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, show_default=True)
 @click.option(
-    "--model", "models", multiple=True, default=[".skfleet/models/flight-delay"], show_default=True,
+    "--model",
+    "models",
+    multiple=True,
+    default=[".skfleet/models/flight-delay"],
+    show_default=True,
     help="Directory of the artefact whose answers are right; RELEASE=DIRECTORY for one release's.",
 )
 @click.option("--flights", "rows", type=click.Path(path_type=Path), help="A prepared file instead.")
 @click.option("--web", is_flag=True, help="Locust's own web page instead of a run at once.")
-def run(target: str, models: tuple[str, ...], rows: Path | None, web: bool, name: str,
-        profile: str, results: Path, **asked: str | int) -> None:
+def run(
+    target: str,
+    models: tuple[str, ...],
+    rows: Path | None,
+    web: bool,
+    name: str,
+    profile: str,
+    results: Path,
+    **asked: Any,
+) -> None:
     """A leader and workers on this machine, then verdict and report."""
     plan = Plan(
         run=name or local.new_name(profile),
         load_profile=profile,
         results=str(results),
-        **local.door(target),
-        **asked,  # type: ignore[arg-type]
+        **{**asked, **local.door(target)},
     )
     if rows is None:
         rows = local.prepared(local.parse_models(models))
@@ -81,13 +95,25 @@ def report(run_directory: Path, baseline: str, events: str) -> None:
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--target-rate", type=float, required=True, help="Requests a second to hold.")
-@click.option("--growth", type=float, default=0.1, show_default=True,
-              help="Share by which the load may grow in a minute.")
-@click.option("--boot", "boot_s", type=float, default=60.0, show_default=True,
-              help="Seconds until a new VM serves.")
+@click.option(
+    "--growth",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Share by which the load may grow in a minute.",
+)
+@click.option(
+    "--boot",
+    "boot_s",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Seconds until a new VM serves.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="capacity.json to write.")
-def capacity(runs: tuple[Path, ...], target_rate: float, growth: float, boot_s: float,
-             output: Path | None) -> None:
+def capacity(
+    runs: tuple[Path, ...], target_rate: float, growth: float, boot_s: float, output: Path | None
+) -> None:
     """How many VMs a load needs, from the steps of RUNS (PROFILE=steps, VMS= of each set)."""
     from skfleet_loadtest import capacity as fitting
     from skfleet_loadtest.show import print_capacity

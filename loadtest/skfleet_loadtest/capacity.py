@@ -1,10 +1,10 @@
 """How many VMs a load needs: the Universal Scalability Law, fitted to measured fleets.
 
-    X(N) = λN / (1 + σ(N − 1) + κN(N − 1))
+    X(N) = one · N / (1 + contention · (N − 1) + crosstalk · N(N − 1))
 
-λ: what one VM does; σ: contention (what VMs share: a load balancer, an identity provider); κ: crosstalk.
-A fit needs as many fleet sizes as it has unknowns: with two, κ is 0; with one, both are, and the answer
-says so.
+`one` is what one VM does; contention is what VMs share (a load balancer, an identity provider). A fit
+needs as many fleet sizes as it has unknowns: with two, crosstalk is 0; with one, both are, and the
+answer says so.
 """
 
 from __future__ import annotations
@@ -28,17 +28,13 @@ MOST_VMS = 1000
 class Law(msgspec.Struct, frozen=True, kw_only=True):
     """The fitted law."""
 
-    one: float  # λ, requests a second
-    contention: float  # σ
-    crosstalk: float  # κ
+    one: float  # requests a second of one VM
+    contention: float
+    crosstalk: float
 
     def rate(self, vms: float) -> float:
         """X(N), requests a second."""
-        return (
-            self.one
-            * vms
-            / (1 + self.contention * (vms - 1) + self.crosstalk * vms * (vms - 1))
-        )
+        return self.one * vms / (1 + self.contention * (vms - 1) + self.crosstalk * vms * (vms - 1))
 
     @property
     def best(self) -> float:
@@ -117,7 +113,9 @@ def of_runs(
         best = next(step for step in verdict.steps if step.rate == verdict.capacity)
         measured[verdict.vms] = max(measured.get(verdict.vms, 0.0), best.held)
         if verdict.steps[-1].keeps_slo:
-            doubts.append(f"{verdict.run}: every step held; the limit is above {verdict.capacity}/s")
+            doubts.append(
+                f"{verdict.run}: every step held; the limit is above {verdict.capacity}/s"
+            )
         elif not verdict.steps[verdict.steps.index(best) + 1].generator_ok:
             doubts.append(f"{verdict.run}: the generator gave out first, not the fleet")
     if len(measured) < 3:

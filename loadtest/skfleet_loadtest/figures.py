@@ -22,7 +22,9 @@ class Cell(msgspec.Struct):
 
     requests: int = 0
     right: int = 0
-    fast: int = 0  # right, and below the SLO's threshold: counted exactly, not read off the histogram
+    fast: int = (
+        0  # right, and below the SLO's threshold: counted exactly, not read off the histogram
+    )
     wrong: int = 0
     refused: int = 0  # 401 and 403: our token, not their service
     dropped: int = 0  # due, but never sent: every slot waited for an answer
@@ -93,7 +95,9 @@ class Figures(msgspec.Struct):
         """The cells of [start, end), in order."""
         return ((s, self.cells[s]) for s in sorted(self.cells) if start <= s < end)
 
-    def total(self, start: float = 0, end: float = float("inf"), release: str | None = None) -> Cell:
+    def total(
+        self, start: float = 0, end: float = float("inf"), release: str | None = None
+    ) -> Cell:
         """Everything in [start, end), of one release or of all."""
         result = Cell()
         for _, releases in self.seconds(start, end):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from skfleet_loadtest import profiles
 from skfleet_loadtest.figures import Cell, Figures, summary
@@ -134,8 +135,7 @@ def judge_objectives(
     )
     latency = slo.objectives.latency
     slices = [
-        figures.total(a, b, release)
-        for a, b in slice_bounds(start, end, latency.slice_seconds)
+        figures.total(a, b, release) for a, b in slice_bounds(start, end, latency.slice_seconds)
     ]
     judged = [part for part in slices if part.valid]
     good = [part for part in judged if part.fast >= latency.fast_share * part.valid]
@@ -167,7 +167,7 @@ def slice_bounds(start: int, end: int, length: int) -> list[tuple[int, int]]:
     """The run in equal slices nearest to the objective's length, at least one."""
     count = max(1, round((end - start) / length))
     edges = [start + round((end - start) * number / count) for number in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def budget(slo: Slo, total: Cell) -> Budget:

@@ -32,6 +32,7 @@ class Leader:
 
     def __init__(self, environment: Environment, slo: Slo, timeout_s: float) -> None:
         self.environment = environment
+        self._runner: Any = environment.runner
         self.slo = slo
         self.timeout_s = timeout_s
         self.plan: Plan | None = None
@@ -57,9 +58,9 @@ class Leader:
             self.plan = replace(plan, run=f"{stamp}-{plan.load_profile}")
         self._started = time.time()
         self._burn = Burn(self.slo, self._started + self.plan.warm_up)
-        self._watch = gevent.spawn(self._watch_burn)
+        self._watch = gevent.spawn(self._watch_burn, self.plan)
 
-    def receive(self, environment: Environment, msg: Any, **_: Any) -> None:
+    def receive(self, msg: Any, **_: Any) -> None:
         """A worker's report."""
         data = msg.data
         worker = self._workers.setdefault(data["worker"], WorkerRecord(figures=Figures()))
@@ -97,9 +98,7 @@ class Leader:
         self.aborted = ""  # the web page may start another test
 
     def _let_workers_finish(self) -> None:
-        runner = self.environment.runner
-        assert runner is not None
-        runner.send_message(FINISH, {})
+        self._runner.send_message(FINISH, {})
         deadline = time.monotonic() + self.timeout_s + _PATIENCE_S
         while time.monotonic() < deadline:
             silent = [w for w in self._workers.values() if not w.finished]
@@ -108,10 +107,9 @@ class Leader:
                 return
             gevent.sleep(0.05)
 
-    def _watch_burn(self) -> None:
-        assert self.plan is not None
+    def _watch_burn(self, plan: Plan) -> None:
         # Steps are meant to end beyond what the fleet can do.
-        while self.plan.abort == "burn" and self.plan.load_profile != "steps":
+        while plan.abort == "burn" and plan.load_profile != "steps":
             gevent.sleep(1)
             self.aborted = self._burn.reason(time.time())
             if self.aborted:

@@ -49,18 +49,28 @@ def run(plan: Plan, rows: Path, web: bool = False) -> int:
 def locust_command(plan: Plan, port: int, web: bool) -> list[str]:
     """Locust with one leader and its workers as processes of this machine."""
     mode = (
-        ["--web-host", "127.0.0.1", "--class-picker"]
-        if web
-        else ["--headless", "--only-summary"]
+        ["--web-host", "127.0.0.1", "--class-picker"] if web else ["--headless", "--only-summary"]
     )
     return [
-        sys.executable, "-m", "locust",
-        "--locustfile", str(_LOCUSTFILE),
-        "--processes", str(plan.workers),
-        "--expect-workers-max-wait", str(_WORKERS_WAIT_S),
-        "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port),
-        "--master-host", "127.0.0.1", "--master-port", str(port),
-        "--host", plan.url,
+        sys.executable,
+        "-m",
+        "locust",
+        "--locustfile",
+        str(_LOCUSTFILE),
+        "--processes",
+        str(plan.workers),
+        "--expect-workers-max-wait",
+        str(_WORKERS_WAIT_S),
+        "--master-bind-host",
+        "127.0.0.1",
+        "--master-bind-port",
+        str(port),
+        "--master-host",
+        "127.0.0.1",
+        "--master-port",
+        str(port),
+        "--host",
+        plan.url,
         *mode,
         *plan.arguments(),
     ]
@@ -70,7 +80,9 @@ def conclude(directory: Path, baseline: str = "", events: str = "") -> Verdict:
     """Judge the record, compare, write verdict.json and report.html."""
     kept = record.read(directory)
     judged = gate.judge(kept)
-    judged = compare.with_baseline(judged, kept, _baseline(directory, baseline or kept.plan.baseline))
+    judged = compare.with_baseline(
+        judged, kept, _baseline(directory, baseline or kept.plan.baseline)
+    )
     judged = compare.with_canary(judged, kept)
     verdict.write(judged, directory)
     marks = Path(events or kept.plan.events) if events or kept.plan.events else None
@@ -146,5 +158,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -95,7 +95,6 @@ def declare(parser: Any) -> None:
     """Add every option to Locust's parser."""
     types = get_type_hints(Plan)
     for item in fields(Plan):
-        assert item.default is not MISSING
         parser.add_argument(
             option(item.name),
             type=types[item.name],

@@ -48,8 +48,12 @@ class Default:
 
 DEFAULTS = {
     "constant": Default(100, 90, "RATE requests a second"),
-    "steps": Default(800, 160, f"{STEPS} steps up to RATE: finds the highest load that keeps the SLO"),
-    "spike": Default(200, 120, "a quarter of RATE, RATE at once for a third of the time, back again"),
+    "steps": Default(
+        800, 160, f"{STEPS} steps up to RATE: finds the highest load that keeps the SLO"
+    ),
+    "spike": Default(
+        200, 120, "a quarter of RATE, RATE at once for a third of the time, back again"
+    ),
     "soak": Default(50, 3600, "RATE for an hour"),
     "day": Default(150, 300, "a day's curve: from 30 % of RATE at night to RATE at noon"),
     "original": Default(

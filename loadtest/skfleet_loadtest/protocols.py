@@ -53,11 +53,11 @@ class OriginalForm:
 
     def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
         (index,) = question.rows
-        answer = _json(body)
-        return answer == {
+        wanted = {
             "model_prediction": f"[{expected.labels[index]}]",
             "received_data": self._echoes[index],
         }
+        return bool(_json(body) == wanted)
 
 
 class Instances:

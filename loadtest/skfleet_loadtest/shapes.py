@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from locust import LoadTestShape, User
 
 from skfleet_loadtest.leader import Leader
@@ -17,14 +20,14 @@ class Shape(LoadTestShape):
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """(users, users a second, classes), or None at the end."""
-        assert self.runner is not None
-        environment = self.runner.environment
-        leader: Leader = environment.skfleet_leader  # type: ignore[attr-defined]
+        runner: Any = self.runner
+        environment = runner.environment
+        leader: Leader = environment.skfleet_leader
         plan = Plan.parse(vars(environment.parsed_options))
         profile = plan.profile
-        since = self.get_run_time() - plan.warm_up
+        since = time.perf_counter() - self.start_time - plan.warm_up
         if leader.aborted or since >= profile.duration_s + _TAIL_S:
             return None
         users = profile.rate(max(since, 0.0))
         # All of them in one go: a rate that creeps up is not the rate that was asked for.
-        return users, float(users), of_profile(profile.closed, self.runner.user_classes)
+        return users, float(users), of_profile(profile.closed, runner.user_classes)

@@ -70,7 +70,9 @@ def print_capacity(capacity: Capacity) -> None:
         f"  {capacity.target_rate:g}/s grows to {capacity.needed_rate:.0f}/s while a VM boots "
         f"({capacity.growth_per_minute:.0%} a minute, {capacity.boot_s:g} s)"
     )
-    answer = f"{capacity.vms} VMs hold it with one lost" if capacity.vms else "no size of fleet holds it"
+    answer = (
+        f"{capacity.vms} VMs hold it with one lost" if capacity.vms else "no size of fleet holds it"
+    )
     click.secho(f"  {answer}", bold=True)
     for doubt in capacity.doubts:
         click.echo(f"  note: {doubt}")

@@ -107,5 +107,3 @@ def of_profile(closed: bool, chosen: list[type[User]]) -> list[type[User]]:
     """The classes that a profile starts, of those chosen in the web form or on the command line."""
     wanted = CLOSED if closed else OPEN
     return [kind for kind in chosen if kind in wanted] or wanted
-
-

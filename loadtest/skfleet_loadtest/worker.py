@@ -38,7 +38,8 @@ class Worker:
         if plan.profile.closed:
             slots = max(slots, plan.profile.peak)
         fetch = source(plan.token, plan.url, plan.audience)
-        self.environment = environment
+        self._runner: Any = environment.runner
+        self._fire: Any = events.request.fire
         self.timeout_s = timeout_s
         self.finished = False
         self.caller = Caller(plan.url, str(ca_file or ""), slots, timeout_s)
@@ -67,7 +68,7 @@ class Worker:
 
     def tell_locust(self, outcome: Outcome) -> None:
         """Locust's own table, charts and web page show the same requests."""
-        events.request.fire(
+        self._fire(
             request_type="POST",
             name=outcome.name,
             response_time=outcome.seconds * 1000,
@@ -89,16 +90,14 @@ class Worker:
     def report(self, last: bool = False) -> None:
         """Hand the leader what is new."""
         wrong, self.engine.wrong = self.engine.wrong, []
-        runner = self.environment.runner
-        assert runner is not None
         data = {
-            "worker": runner.client_id,  # type: ignore[attr-defined]
+            "worker": self._runner.client_id,
             "figures": encode(self.engine.take()),
             "wrong": msgspec.msgpack.encode(wrong),
             "renewals": self.bearer.renewals if self.bearer else 0,
             "last": last,
         }
-        runner.send_message(REPORT, data)
+        self._runner.send_message(REPORT, data)
 
     def _report_for_ever(self) -> None:
         while True:
