@@ -1,7 +1,7 @@
-"""Terraform, offline: format, validity and tests of the root and of every module, and the environments' plans.
+"""Terraform, offline: format, validity and tests of the root and every module, and the environments' plans.
 
-Everything happens in a copy, so that neither .terraform nor a lock file is left in the tree. The provider comes
-from wherever Terraform is configured to find it (TF_CLI_CONFIG_FILE: a mirror), else from its registry.
+Everything happens in a copy, so that neither .terraform nor a lock file is left in the tree. The provider
+comes from wherever Terraform is configured to find it (TF_CLI_CONFIG_FILE: a mirror), else from its registry.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class Tree:
             return
         done = self.run(directory, "init", "-backend=false", "-input=false", "-no-color")
         if done.returncode != 0 and "provider" in done.stderr:
-            missing(f"the Google provider cannot be had: {done.stderr.strip()[:300]}", HOW_TO_GET_PROVIDER)
+            missing(
+                f"the Google provider cannot be had: {done.stderr.strip()[:300]}",
+                HOW_TO_GET_PROVIDER,
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         self.initialised.add(directory)
 
@@ -185,7 +188,15 @@ def test_every_validation_is_tried() -> None:
         declared = (TERRAFORM / directory / "variables.tf").read_text(encoding="utf-8")
         validations = len(re.findall(r"^  validation \{", declared, re.MULTILINE))
         runs = sum(
-            len(re.findall(r"^  expect_failures\s+= \[var\.", path.read_text(encoding="utf-8"), re.MULTILINE))
+            len(
+                re.findall(
+                    r"^  expect_failures\s+= \[var\.",
+                    path.read_text(encoding="utf-8"),
+                    re.MULTILINE,
+                )
+            )
             for path in (TERRAFORM / directory / "tests").glob("*.tftest.hcl")
         )
-        assert runs >= validations, f"{directory}: {validations} validations, {runs} runs that expect one"
+        assert runs >= validations, (
+            f"{directory}: {validations} validations, {runs} runs that expect one"
+        )
