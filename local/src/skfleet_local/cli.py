@@ -1,4 +1,7 @@
-"""`skfleet-local`: the local fleet's switch, window and hammer."""
+"""`skfleet-local`: the local fleet's switch, window and hammer.
+
+Commands import what they need when they run: `down` and `logs` need none of Google's libraries.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,9 @@ from typing import Any, ParamSpec
 import click
 
 from skfleet.errors import SkfleetError
-from skfleet_local import client
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
-from skfleet_local import status as states
-from skfleet_local import up as ups
-from skfleet_local.accounts import ACCOUNTS
-from skfleet_local.compute.project import GROUP
-from skfleet_local.run import Run, current, repository
+from skfleet_local.run import current, repository
 
 P = ParamSpec("P")
 
@@ -48,7 +46,7 @@ def main() -> None:
 @click.option(
     "--vms",
     type=click.IntRange(1, 200),
-    default=ups.DEFAULT_VMS,
+    default=3,
     show_default=True,
     help="Size of the group, where there is none yet.",
 )
@@ -60,16 +58,18 @@ def main() -> None:
 @click.option(
     "--time-scale",
     type=click.FloatRange(min=1),
-    default=ups.DEFAULT_TIME_SCALE,
+    default=5.0,  # the load balancers look every second instead of every 5 s
     show_default=True,
     help="How much faster than in the cloud health checks and delays are.",
 )
 @failing_well
 def up(vms: int, runtime: Path | None, time_scale: float) -> None:
     """Start what does not run, and wait until every VM is live."""
+    from skfleet_local.up import Up
+
     run = current()
     with run.lock():
-        prepared = ups.Up.prepare(
+        prepared = Up.prepare(
             run,
             repository(),
             vms,
@@ -100,6 +100,8 @@ def down() -> None:
 @failing_well
 def status(as_json: bool) -> None:
     """What the VMs, the load balancers and the cloud say of themselves."""
+    from skfleet_local import status as states
+
     fleet = states.fleet(current())
     if as_json:
         click.echo(json.dumps(fleet, indent=2))
@@ -168,7 +170,13 @@ def logs(what: str, follow: bool, lines: int) -> None:
 @failing_well
 def scale(size: int) -> None:
     """Set the group's target size; VMs come and go in the background."""
-    compute = _compute(current())
+    from skfleet_local import client
+    from skfleet_local.accounts import ACCOUNTS
+    from skfleet_local.compute.project import GROUP
+
+    run = current()
+    addresses = run.require_state().addresses
+    compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
     compute.change(f"{compute.links.manager(GROUP)}/resize?size={size}")
     click.echo(f"target size {size}")
 
@@ -199,12 +207,6 @@ def env() -> None:
         raise SkfleetError("The fleet is not up yet.", where=str(run.root), hint="make up")
     for line in run.client_env.read_text().splitlines():
         click.echo(f"export {line}")
-
-
-def _compute(run: Run) -> client.Compute:
-    state = run.require_state()
-    token = client.access_token(run, ACCOUNTS["operator"])
-    return client.Compute(state.addresses, token)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from skfleet.errors import SkfleetError
 from skfleet_local import keys
 from skfleet_local.accounts import Account
 from skfleet_local.addresses import Addresses
-from skfleet_local.cloud.identity import JWT_BEARER
 from skfleet_local.compute.project import Links
 from skfleet_local.run import Run
 
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -67,7 +67,7 @@ def access_token(run: Run, account: Account) -> str:
     assertion = jwt.encode(
         claims, info["private_key"], algorithm="RS256", headers={"kid": info["private_key_id"]}
     )
-    form = {"grant_type": JWT_BEARER, "assertion": assertion}
+    form = {"grant_type": _JWT_BEARER, "assertion": assertion}
     answer = session().post(info["token_uri"], data=form, timeout=10)
     if answer.status_code != 200:
         raise ApiRefused(answer.text, answer.status_code, info["token_uri"])

@@ -27,18 +27,13 @@ from skfleet_local import (
     processes,
     terraform,
 )
-from skfleet_local import (
-    edge as edges,
-)
+from skfleet_local import edge as edges
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
 from skfleet_local.addresses import METRICS_PORT, choose
 from skfleet_local.compute.project import BUCKET, FLEET
 from skfleet_local.edge import Edge
 from skfleet_local.run import Run, State
 
-DEFAULT_VMS = 3
-# The load balancers' 5 s between health checks are 1 s here, autohealing's 10 s are 5 s.
-DEFAULT_TIME_SCALE = 5.0
 READY_S = 15.0  # for a process of the cloud to answer
 LIVE_S = 180.0  # for every VM to be live; a first boot installs and compiles
 
