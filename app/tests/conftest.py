@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,12 +66,12 @@ def store(object_store_url: str, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store on fake-gcs-server; identity is the local fleet's test, not this one's."""
     anonymous = google.auth.credentials.AnonymousCredentials()
     monkeypatch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
-    return Store(object_store_url, timeout_s=5)
+    return Store(object_store_url, timeout_s=30)
 
 
 @pytest.fixture
-def bucket(store: Store, request: pytest.FixtureRequest) -> str:
+def bucket(store: Store) -> str:
     """A bucket of the test's own, as gs://…"""
-    name = f"b{abs(hash(request.node.nodeid)) % 10**12}"
+    name = f"test-{uuid.uuid4().hex}"
     store._client.create_bucket(name)
     return f"gs://{name}"
