@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from skfleet_loadtest.plan import Plan
 from skfleet_loadtest.show import print_verdict
 
 _RESULTS = Path("loadtest/results")
-_profile_help = "; ".join(f"{name}: {d.meaning}" for name, d in profiles.DEFAULTS.items())
+_MODELS = (".skfleet/models/flight-delay",)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,59 +24,99 @@ def main() -> None:
     """Does the fleet keep its SLOs at this load?"""
 
 
-@main.command()
-@click.option(
-    "--profile", type=click.Choice(list(profiles.DEFAULTS)), default="constant", help=_profile_help
-)
-@click.option("--rate", type=int, default=0, help="Requests a second; default: the profile's.")
-@click.option("--duration", type=int, default=0, help="Seconds after the warm-up.")
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
-@click.option("--target", default="iap", show_default=True, help="iap, internal, or an address.")
-@click.option("--warm-up", type=int, default=10, show_default=True, help="Seconds left out.")
-@click.option("--arrivals", type=click.Choice(["poisson", "constant"]), default="poisson")
-@click.option("--slots", type=int, default=0, help="Requests in flight a worker at most.")
-@click.option("--vms", type=int, default=0, help="VMs behind the target, for the capacity of N.")
-@click.option("--canary", default="", help="Release that is also judged by itself.")
-@click.option("--baseline", default="", help="Run to compare with.")
-@click.option("--events", default="", help="JSON lines for the report's marks and bands.")
-@click.option("--abort", type=click.Choice(["burn", "never"]), default="burn", show_default=True)
-@click.option("--run", "name", default="", help="Name of the run; default: the time.")
-@click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, show_default=True)
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    default=[".skfleet/models/flight-delay"],
-    show_default=True,
-    help="Directory of the artefact whose answers are right; RELEASE=DIRECTORY for one release's.",
-)
-@click.option("--flights", "rows", type=click.Path(path_type=Path), help="A prepared file instead.")
-@click.option("--web", is_flag=True, help="Locust's own web page instead of a run at once.")
-def run(
-    target: str,
-    models: tuple[str, ...],
-    rows: Path | None,
-    web: bool,
-    name: str,
-    profile: str,
-    results: Path,
-    **asked: Any,
-) -> None:
-    """A leader and workers on this machine, then verdict and report."""
-    plan = Plan(
+def asks_for(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that make a plan."""
+    options = (
+        click.option(
+            "--profile",
+            type=click.Choice(list(profiles.DEFAULTS)),
+            default="constant",
+            show_default=True,
+            help="; ".join(f"{name}: {d.meaning}" for name, d in profiles.DEFAULTS.items()) + ".",
+        ),
+        click.option(
+            "--rate", type=int, default=0, help="Requests a second; default: the profile's."
+        ),
+        click.option("--duration", type=int, default=0, help="Seconds after the warm-up."),
+        click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True),
+        click.option(
+            "--target", default="iap", show_default=True, help="iap, internal, or an address."
+        ),
+        click.option(
+            "--warm-up", type=int, default=10, show_default=True, help="Seconds left out."
+        ),
+        click.option(
+            "--arrivals",
+            type=click.Choice(["poisson", "constant"]),
+            default="poisson",
+            show_default=True,
+            help="Independent callers, or a metronome.",
+        ),
+        click.option("--slots", type=int, default=0, help="Requests in flight a worker at most."),
+        click.option(
+            "--vms", type=int, default=0, help="VMs behind the target, for their capacity."
+        ),
+        click.option("--canary", default="", help="Release that is also judged by itself."),
+        click.option(
+            "--abort",
+            type=click.Choice(["burn", "never"]),
+            default="burn",
+            show_default=True,
+            help="End a run whose error budget burns.",
+        ),
+        click.option("--run", "name", default="", help="Name of the run; default: the time."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_plan(asked: dict[str, Any], results: Path = _RESULTS) -> Plan:
+    """The plan of these options."""
+    profile, target, name = asked.pop("profile"), asked.pop("target"), asked.pop("name")
+    return Plan(
         run=name or local.new_name(profile),
         load_profile=profile,
         results=str(results),
         **{**asked, **local.door(target)},
     )
+
+
+@main.command()
+@asks_for
+@click.option("--baseline", default="", help="Run to compare with.")
+@click.option("--events", default="", help="JSON lines for the report's marks and bands.")
+@click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, show_default=True)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=_MODELS,
+    show_default=True,
+    help="Directory of the artefact whose answers are right; RELEASE=DIRECTORY for one release's.",
+)
+@click.option("--flights", "rows", type=click.Path(path_type=Path), help="A prepared file instead.")
+@click.option("--web", is_flag=True, help="Locust's own web page instead of a run at once.")
+def run(models: tuple[str, ...], rows: Path | None, web: bool, results: Path, **asked: Any) -> None:
+    """A leader and workers on this machine, then verdict and report."""
+    plan = make_plan(asked, results)
     if rows is None:
         rows = local.prepared(local.parse_models(models))
     sys.exit(local.run(plan, rows, web))
 
 
+@main.command("plan")
+@asks_for
+def plan_command(**asked: Any) -> None:
+    """Print a plan for generators elsewhere: its name, seconds, and Locust's arguments."""
+    plan = make_plan(asked)
+    seconds = plan.warm_up + plan.profile.duration_s
+    click.echo(json.dumps({"run": plan.run, "seconds": seconds, "arguments": plan.arguments()}))
+
+
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, default=[".skfleet/models/flight-delay"])
+@click.option("--model", "models", multiple=True, default=_MODELS)
 def prepare(output: Path, models: tuple[str, ...]) -> None:
     """Write the flights and their right answers to OUTPUT, for generators elsewhere."""
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -35,13 +35,8 @@ def run(plan: Plan, rows: Path, web: bool = False) -> int:
         ended = subprocess.run(
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
-    if not (directory / record.FILE_NAME).exists():
-        reason = f"the run has no record: Locust ended with {ended} (see locust.log)"
-        target = slo.read_slo().objectives.availability.target
-        judged = verdict.invalid(plan.run, plan.load_profile, reason, plan.workers, target)
-        verdict.write(judged, directory)
-    else:
-        judged = conclude(directory, plan.baseline, plan.events)
+    reason = f"Locust ended with {ended} (see locust.log)"
+    judged = conclude(directory, plan.baseline, plan.events, reason)
     print_verdict(judged, directory)
     return verdict.EXIT_CODES[judged.verdict]
 
@@ -76,8 +71,15 @@ def locust_command(plan: Plan, port: int, web: bool) -> list[str]:
     ]
 
 
-def conclude(directory: Path, baseline: str = "", events: str = "") -> Verdict:
-    """Judge the record, compare, write verdict.json and report.html."""
+def conclude(directory: Path, baseline: str = "", events: str = "", reason: str = "") -> Verdict:
+    """Judge the record, compare, write verdict.json and report.html. No record proves nothing."""
+    if not (directory / record.FILE_NAME).exists():
+        target = slo.read_slo().objectives.availability.target
+        judged = verdict.invalid(
+            directory.name, f"the run has no record: {reason or 'its leader left none'}", target
+        )
+        verdict.write(judged, directory)
+        return judged
     kept = record.read(directory)
     judged = gate.judge(kept)
     judged = compare.with_baseline(

@@ -127,11 +127,11 @@ def read(directory: Path) -> Verdict:
         raise DocumentError("There is no verdict of a run here.", where=str(path)) from None
 
 
-def invalid(run: str, profile: str, reason: str, expected: int, target: float) -> Verdict:
+def invalid(run: str, reason: str, target: float) -> Verdict:
     """Of a run that has no record: it never started, or its leader died."""
     return Verdict(
         run=run,
-        profile=profile,
+        profile="",
         verdict=Word.INVALID,
         reasons=[reason],
         objectives=[],
@@ -146,7 +146,7 @@ def invalid(run: str, profile: str, reason: str, expected: int, target: float) -
         rate_asked=None,
         rate_held=0.0,
         latency={},
-        workers=Workers(expected=expected, seen=0, finished=0, cpu_mean=None, lag_p99_ms=None),
+        workers=Workers(expected=0, seen=0, finished=0, cpu_mean=None, lag_p99_ms=None),
         budget=Budget(allowed=0, spent=0, spent_share=0, required_requests=required(target)),
         by_release={},
     )
