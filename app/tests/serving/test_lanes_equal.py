@@ -37,6 +37,7 @@ class Pair:
 
     def __init__(self, service: Service, iap: str, bearer: str) -> None:
         self.flask = create_app(service)
+        self.fast = FastLane(service)
         self.service = service
         self.iap = iap
         self.bearer = bearer
@@ -46,11 +47,10 @@ class Pair:
         identity = self.service.identity
         for policy in identity._policies.values():
             policy.cache.clear()  # type: ignore[union-attr]
-        fast = FastLane(self.service)
-        unknown = asgi(fast, request)
+        unknown = asgi(self.fast, request)
         identity.verify(Listener.IAP, self.iap)
         identity.verify(Listener.INTERNAL, self.bearer[7:])
-        return expected, [*unknown, *asgi(fast, request)]
+        return expected, [*unknown, *asgi(self.fast, request)]
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def check(pair: Pair, request: Call) -> Answer:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(request=calls(), identity=identities)
 @example(
@@ -238,7 +238,34 @@ def test_any_request_gets_the_same_answer_on_both_lanes(
     check(pair, identified(request, identity, pair))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
+@given(body=forms(), path=st.sampled_from(["/", "/predict"]))
+@example(body=b"y=" + json.dumps([0, 1] * 18 + [1]).encode(), path="/")
+def test_any_form_gets_the_same_answer_on_both_lanes(pair: Pair, body: bytes, path: str) -> None:
+    request = Call("POST", path, (("content-type", FORM),), (body,))
+    check(pair, identified(request, "own", pair))
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=instances())
+@example(body=b'{"instances": []}')
+def test_any_instances_get_the_same_answer_on_both_lanes(pair: Pair, body: bytes) -> None:
+    kind = (("content-type", "application/json"),)
+    request = Call("POST", "/v1/models/tiny:predict", kind, (body,))
+    check(pair, identified(request, "own", pair))
+
+
+@pytest.mark.parametrize("port", [8080, 8081])
+@pytest.mark.parametrize("identity", ["own", "none", "garbage", "twice", "other", "lowercase"])
+def test_any_identity_gets_the_same_answer_on_both_lanes(
+    pair: Pair, identity: str, port: int
+) -> None:
+    body = b"x=" + json.dumps([0, 1] * 18 + [1]).encode()
+    request = Call("POST", "/", (("content-type", FORM),), (body,), port=port)
+    check(pair, identified(request, identity, pair))
+
+
+@settings(max_examples=100, deadline=None)
 @given(row=bits, spell=spellings, encode=encodings, port=st.sampled_from([8080, 8081]))
 def test_well_formed_forms_get_the_same_answer_on_both_lanes(
     pair: Pair, row: list[int], spell: Any, encode: Any, port: int
@@ -248,7 +275,7 @@ def test_well_formed_forms_get_the_same_answer_on_both_lanes(
     check(pair, identified(request, "own", pair))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(batch=st.lists(bits, min_size=1, max_size=4), wanted=st.booleans())
 def test_well_formed_instances_get_the_same_answer_on_both_lanes(
     pair: Pair, batch: list[list[int]], wanted: bool
