@@ -18,6 +18,7 @@ import msgspec
 MARK = "SKFLEET_LOCAL_RUN"
 VM_MARK = "SKFLEET_LOCAL_VM"
 _POLL_S = 0.02
+_LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -109,15 +110,14 @@ def end(find: Callable[[], Iterable[Process]], grace_s: float) -> int:
     deadline = time.monotonic() + grace_s
     told: set[Process] = set()
     while time.monotonic() < deadline:
-        reap()
-        running = {process for process in find() if process.alive()}
+        running = _running(find)
         if not running:
             return 0
         for process in running - told:
             process.signal(signal.SIGTERM)
             process.signal(signal.SIGCONT)  # a stopped process would not hear it
         told |= running
-        time.sleep(_POLL_S)
+        _wait(running, min(deadline, time.monotonic() + _LOOK_AGAIN_S))
     return kill(find)
 
 
@@ -125,38 +125,29 @@ def kill(find: Callable[[], Iterable[Process]], patience_s: float = 10.0) -> int
     """KILL what `find` finds until nothing is left; returns how many there were."""
     deadline = time.monotonic() + patience_s
     killed: set[Process] = set()
-    while True:
-        reap()
-        running = {process for process in find() if process.alive()}
-        if not running:
-            return len(killed)
+    while running := _running(find):
         if time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in running)
             raise TimeoutError(f"processes {pids} do not end after SIGKILL")
         for process in running:
             process.signal(signal.SIGKILL)
         killed |= running
+        _wait(running, min(deadline, time.monotonic() + _LOOK_AGAIN_S))
+    return len(killed)
+
+
+def _running(find: Callable[[], Iterable[Process]]) -> set[Process]:
+    reap()
+    return {process for process in find() if process.alive()}
+
+
+def _wait(processes: Iterable[Process], until: float) -> None:
+    """Until they have ended, or the time has come."""
+    while time.monotonic() < until:
+        reap()
+        if not any(process.alive() for process in processes):
+            return
         time.sleep(_POLL_S)
-
-
-def descendants(root: Process) -> list[Process]:
-    """The process and all its children's children, parents first."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    result, pending = [], [root.pid] if root.alive() else []
-    while pending:
-        pid = pending.pop(0)
-        ticks = started(pid)
-        if ticks is not None:
-            result.append(Process(pid, ticks))
-        pending += parents.get(pid, [])
-    return result
 
 
 def pss_mib(processes: Iterable[Process]) -> float:

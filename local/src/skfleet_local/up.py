@@ -127,6 +127,9 @@ class Up:
             "HOME": str(self.run.root),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
+            # fake-gcs-server holds each object it sends in memory; Go gives it back late unless told to.
+            "GOMEMLIMIT": "128MiB",
+            "GOGC": "50",
             processes.MARK: str(self.run.root),
         }
         process = processes.spawn(argv, environment, self.run.log(name))

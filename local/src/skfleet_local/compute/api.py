@@ -254,7 +254,10 @@ class ComputeApi:
                         "instance": self.links.instance(item.zone, item.name),
                         "ipAddress": item.address,
                         "port": backend["port"],
-                        "healthState": states.get(item.address, "UNKNOWN"),
+                        # No other state is published; a draining VM is not healthy.
+                        "healthState": "HEALTHY"
+                        if states.get(item.address) == "HEALTHY"
+                        else "UNHEALTHY",
                     }
                     for item in members
                 ],
