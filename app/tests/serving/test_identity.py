@@ -250,6 +250,14 @@ def test_files_are_looked_at_once_a_second(
     identity.verify(IAP, new.sign(iap_claims()))
 
 
+def test_a_key_of_an_unknown_kind_does_not_spoil_the_others(
+    identity_dir: IdentityDir, iap_key: Signer
+) -> None:
+    keys = [{"kid": "new", "kty": "AKP", "pub": "x"}, {"kid": "half", "kty": "EC"}, iap_key.jwk()]
+    replace(identity_dir.path / "iap-keys.json", json.dumps({"keys": keys}).encode())
+    Identity(identity_dir.path).verify(IAP, iap_key.sign(iap_claims()))
+
+
 @pytest.mark.parametrize(
     "bad",
     [b"", b"{", b"[]", b'{"keys": []}', b'{"keys": [{"kid": "a"}]}', b'{"keys": 7}', b"\xff"],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from .calls import call
+from .conftest import IdentityDir
 from .lanes import LANES, Ask
 
 FORM = "application/x-www-form-urlencoded"
@@ -66,3 +70,18 @@ def test_models_keys_and_readiness_are_told(service: Any) -> None:
     assert samples[("skfleet_ready", ())] == 1
     for file in ("environment.json", "iap-keys.json", "google-keys.json"):
         assert 0 <= samples[("skfleet_identity_file_age_seconds", (("file", file),))] < 60
+
+
+def test_the_age_of_keys_is_that_of_the_last_good_refresh(
+    service: Any, identity_dir: IdentityDir
+) -> None:
+    then = datetime.now(UTC) - timedelta(hours=3)
+    state = {"sources": {"iap-keys.json": {"tried_at": "", "fresh_at": then.isoformat()}}}
+    (identity_dir.path / "refresh.json").write_text(json.dumps(state))
+    samples = scrape(LANES["fast"](service))
+
+    def age(file: str) -> float:
+        return samples[("skfleet_identity_file_age_seconds", (("file", file),))]
+
+    assert age("iap-keys.json") == pytest.approx(3 * 3600, abs=60)
+    assert age("google-keys.json") < 60

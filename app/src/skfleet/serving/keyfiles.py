@@ -5,13 +5,16 @@ A file that turns bad or vanishes changes nothing: the last good content stays.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jwt
+import msgspec
 
 from skfleet import documents
 from skfleet.releases.environment import Environment
@@ -32,24 +35,25 @@ class WatchedFile(Generic[T]):
         self._parse = parse
         self._seen: Signature | None = None
         self.content: T | None = None
-        self.modified_at: float | None = None  # Unix seconds, of the last good content
+        self.modified_at: float | None = None  # Unix seconds
         self.problem: str | None = "is not there yet"
 
     def refresh(self) -> bool:
         """Look at the file once; whether the content is now another."""
         try:
             status = self._path.stat()
+            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if signature == self._seen:
+                return False
+            data = self._path.read_bytes()
         except OSError as error:
             self._report(f"cannot be read ({error.strerror})")
             self._seen = None
             return False
-        signature = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if signature == self._seen:
-            return False
         # Remembered even if it turns out bad: a bad file is parsed and reported once.
         self._seen = signature
         try:
-            content = self._parse(self._path.read_bytes())
+            content = self._parse(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the last good one stays
             self._report(f"is not valid ({type(error).__name__})")
             return False
@@ -66,6 +70,27 @@ class WatchedFile(Generic[T]):
         self.problem = problem
 
 
+class _Source(msgspec.Struct):
+    fresh_at: str = ""  # RFC 3339
+
+
+class _Refresh(msgspec.Struct):
+    sources: dict[str, _Source] = {}
+
+
+def last_fresh(directory: Path) -> dict[str, float]:
+    """When `skfleet-refresh` last had each file from its source and found it valid (Unix seconds)."""
+    try:
+        state = msgspec.json.decode((directory / "refresh.json").read_bytes(), type=_Refresh)
+        return {
+            name: datetime.fromisoformat(source.fresh_at).timestamp()
+            for name, source in state.sources.items()
+            if source.fresh_at
+        }
+    except (OSError, ValueError):
+        return {}
+
+
 def parse_environment(data: bytes) -> Environment:
     """`environment.json`; raises DocumentError."""
     return documents.read(Environment, data, where="environment.json")
@@ -77,7 +102,10 @@ def jwks_parser(algorithm: str) -> Callable[[bytes], Keys]:
     def parse(data: bytes) -> Keys:
         keys: dict[str, Any] = {}
         for entry in json.loads(data)["keys"]:
-            if entry.get("alg", algorithm) == algorithm and entry.get("kid"):
+            if entry.get("alg", algorithm) != algorithm or not entry.get("kid"):
+                continue
+            # A key of a kind we do not know is somebody else's: the set's other keys still count.
+            with contextlib.suppress(jwt.PyJWTError):
                 keys[str(entry["kid"])] = jwt.PyJWK(entry, algorithm)
         if not keys:
             raise ValueError("no usable key")

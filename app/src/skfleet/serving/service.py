@@ -19,6 +19,7 @@ from skfleet.serving.accesslog import AccessLog
 from skfleet.serving.admission import Admission
 from skfleet.serving.health import Health
 from skfleet.serving.identity import Identity
+from skfleet.serving.keyfiles import last_fresh
 from skfleet.serving.metrics import Metrics
 from skfleet.serving.models import Models
 from skfleet.settings import Settings
@@ -111,14 +112,17 @@ class Service:
         yield info
         age = GaugeMetricFamily(
             "skfleet_identity_file_age_seconds",
-            "Age of the last good content of the files that say who may call.",
+            "Time since each file that says who may call was last had from its source.",
             labels=["file"],
         )
         identity = self.identity
         identity.look()
+        fresh = last_fresh(self.settings.identity_dir)
         for file in (identity.environment, identity.iap_keys, identity.google_keys):
-            if file.modified_at is not None:
-                age.add_metric([file.name], max(0.0, time.time() - file.modified_at))
+            # Without skfleet-refresh beside us the file's own time is the best there is.
+            at = fresh.get(file.name, file.modified_at)
+            if at is not None:
+                age.add_metric([file.name], max(0.0, time.time() - at))
         yield age
         ready = self.health.readiness().status == 200
         yield GaugeMetricFamily("skfleet_ready", "Whether /readyz answers 200.", value=float(ready))
