@@ -11,6 +11,7 @@ from skfleet.cli.context import Operator, json_option, print_json, print_table
 from skfleet.cli.model import model
 from skfleet.cli.predict import predict, token
 from skfleet.cli.release import release
+from skfleet.doctor.command import doctor
 from skfleet.errors import SkfleetError
 from skfleet.serving.command import serve
 from skfleet.settings import table
@@ -35,7 +36,7 @@ def settings(as_json: bool) -> None:
         print_table(header, table())
 
 
-for command in (model, app, release, predict, token, serve, settings):
+for command in (model, app, release, predict, token, doctor, serve, settings):
     skfleet.add_command(command)
 
 
