@@ -130,18 +130,19 @@ class Engine:
             gevent.sleep(1)
             return
         question = form.ask(self._random)
-        lag = bucket(int((time.monotonic() - due) * 1e6))
+        sent = time.monotonic()
+        lag = bucket(int((sent - due) * 1e6))
         self.figures.lags[lag] = self.figures.lags.get(lag, 0) + 1
         self._in_flight += 1
         try:
             reply = self._post(question)
-            self._count(form, question, reply, due, time.monotonic() - due)
+            self._count(form, question, reply, due, sent)
         finally:
             self._in_flight -= 1
 
-    def _count(
-        self, form: Form, question: Question, reply: Reply, due: float, seconds: float
-    ) -> None:
+    def _count(self, form: Form, question: Question, reply: Reply, due: float, sent: float) -> None:
+        now = time.monotonic()
+        seconds = now - due
         cell = self.figures.cell(int(due + self._epoch), reply.release)
         cell.requests += 1
         index = bucket(int(seconds * 1e6))
@@ -151,6 +152,7 @@ class Engine:
             if form.is_right(question, reply.body, self._flights.of(reply.release)):
                 cell.right += 1
                 cell.fast += seconds < self._fast_s
+                cell.prompt += now - sent < self._fast_s
             else:
                 cell.wrong += 1
                 failure = "wrong answer"

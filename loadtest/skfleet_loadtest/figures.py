@@ -25,6 +25,9 @@ class Cell(msgspec.Struct):
     fast: int = (
         0  # right, and below the SLO's threshold: counted exactly, not read off the histogram
     )
+    prompt: int = (
+        0  # right, and below it from the actual sending: what a late generator did not spoil
+    )
     wrong: int = 0
     refused: int = 0  # 401 and 403: our token, not their service
     dropped: int = 0  # due, but never sent: every slot waited for an answer
@@ -36,6 +39,7 @@ class Cell(msgspec.Struct):
         self.requests += other.requests
         self.right += other.right
         self.fast += other.fast
+        self.prompt += other.prompt
         self.wrong += other.wrong
         self.refused += other.refused
         self.dropped += other.dropped

@@ -24,8 +24,6 @@ from skfleet_loadtest.verdict import Budget, Objective, Step, Verdict, Word, Wor
 RATE_TOLERANCE = 0.02
 # A generator busier than this measures itself.
 CPU_LIMIT = 0.8
-# Requests sent this much of the latency threshold late say more about the generator than the fleet.
-LAG_LIMIT = 0.25
 
 
 def judge(record: Record) -> Verdict:
@@ -42,13 +40,13 @@ def judge(record: Record) -> Verdict:
         )
     stepped = judge_steps(record, figures)
     doubts = [
-        *generator_doubts(record, workers),
+        *generator_doubts(workers),
         *rate_doubts(asked, held, total, record.end - record.start),
     ]
     if stepped:
         word, reasons = _verdict_of_steps(doubts, stepped)
     else:
-        doubts += sample_doubts(record, figures, total)
+        doubts += [*lag_doubts(record, figures), *sample_doubts(record, figures, total)]
         word, reasons = decide(objectives, doubts, record.aborted, total)
     return Verdict(
         run=record.plan.run,
@@ -134,10 +132,7 @@ def judge_objectives(
         meaning=f"{total.bad} of {total.valid} not answered rightly and in time",
     )
     latency = slo.objectives.latency
-    slices = [
-        figures.total(a, b, release) for a, b in slice_bounds(start, end, latency.slice_seconds)
-    ]
-    judged = [part for part in slices if part.valid]
+    judged = valid_slices(slo, figures, start, end, release)
     good = [part for part in judged if part.fast >= latency.fast_share * part.valid]
     share = len(good) / len(judged) if judged else None
     p_now = total.histogram.percentile(latency.percentile)
@@ -161,6 +156,15 @@ def judge_objectives(
         release=release or "",
         meaning="wrong answers",
     )
+
+
+def valid_slices(
+    slo: Slo, figures: Figures, start: int, end: int, release: str | None = None
+) -> list[Cell]:
+    """The run's slices of time that had a request."""
+    length = slo.objectives.latency.slice_seconds
+    slices = [figures.total(a, b, release) for a, b in slice_bounds(start, end, length)]
+    return [part for part in slices if part.valid]
 
 
 def slice_bounds(start: int, end: int, length: int) -> list[tuple[int, int]]:
@@ -207,7 +211,7 @@ def generator(record: Record, figures: Figures) -> Workers:
     )
 
 
-def generator_doubts(record: Record, workers: Workers) -> Iterator[str]:
+def generator_doubts(workers: Workers) -> Iterator[str]:
     """Why the figures may be the generator's own."""
     if workers.finished < workers.expected:
         yield (
@@ -218,12 +222,6 @@ def generator_doubts(record: Record, workers: Workers) -> Iterator[str]:
         yield (
             f"saturated generator: a worker used {workers.cpu_mean:.0%} of its core "
             f"(limit {CPU_LIMIT:.0%}); more workers or hosts"
-        )
-    limit = LAG_LIMIT * record.slo.objectives.latency.threshold_ms
-    if workers.lag_p99_ms is not None and workers.lag_p99_ms >= limit:
-        yield (
-            f"late generator: 1 % of requests were sent more than {workers.lag_p99_ms:.0f} ms after "
-            f"their time (limit {limit:.0f} ms); more cores or hosts"
         )
 
 
@@ -237,6 +235,22 @@ def rate_doubts(asked: float | None, held: float, total: Cell, seconds: int) -> 
         yield (
             f"missed rate: {offered:.1f}/s of {asked:.1f}/s asked for "
             f"({(offered - asked) / asked:+.1%}, limit ±{RATE_TOLERANCE:.0%})"
+        )
+
+
+def lag_doubts(record: Record, figures: Figures) -> Iterator[str]:
+    """Whether it is the generator that was late. Its delay is in every figure, so it can spoil a good
+    latency but never flatter a bad one: what is slow from the actual sending too is the fleet's."""
+    share = record.slo.objectives.latency.fast_share
+    spoiled = [
+        part
+        for part in valid_slices(record.slo, figures, record.start, record.end)
+        if part.fast < share * part.valid <= part.prompt
+    ]
+    if spoiled:
+        yield (
+            f"late generator: {len(spoiled)} slices would be fast enough from the actual sending of "
+            "their requests; more cores or hosts"
         )
 
 

@@ -29,17 +29,16 @@ def make_record() -> Callable[..., Record]:
         finished: int = 2,
         cpu: float = 0.3,
         aborted: str = "",
-        lag_s: float = 0.001,
         **plan: object,
     ) -> Record:
         workers = {}
         for number in range(2):
-            figures = Figures(lags={bucket(int(lag_s * 1e6)): rate * seconds})
+            figures = Figures(lags={bucket(1000): rate * seconds})
             for offset in range(-WARM_UP, seconds):
                 second = int(STARTED) + WARM_UP + offset
                 cell = figures.cell(second, release(offset))
                 share = rate // 2
-                cell.requests = cell.right = cell.fast = share
+                cell.requests = cell.right = cell.fast = cell.prompt = share
                 cell.durations[bucket(20_000)] = share
                 change(offset, cell)
                 figures.cpu[second] = cpu
@@ -70,11 +69,12 @@ def slow(cell: Cell, milliseconds: int) -> None:
     """Every answer of the cell took this long."""
     cell.durations.clear()
     cell.durations[bucket(milliseconds * 1000)] = cell.requests
-    cell.fast = cell.right if milliseconds < 400 else 0
+    cell.fast = cell.prompt = cell.right if milliseconds < 400 else 0
 
 
 def fail(cell: Cell, count: int, kind: str = "status 503") -> None:
     """So many of the cell's requests failed."""
     cell.right -= count
     cell.fast -= count
+    cell.prompt -= count
     cell.failures[kind] = cell.failures.get(kind, 0) + count

@@ -77,6 +77,7 @@ def test_a_wrong_answer_fails_whatever_its_status(make_record: Make) -> None:
         if second == 5:
             cell.right -= 1
             cell.fast -= 1
+            cell.prompt -= 1
             cell.wrong += 1
 
     verdict = gate.judge(make_record(seconds=400, change=lie))
@@ -90,7 +91,6 @@ def test_a_wrong_answer_fails_whatever_its_status(make_record: Make) -> None:
     [
         ({"finished": 1}, "missing workers"),
         ({"cpu": 0.85}, "saturated generator"),
-        ({"lag_s": 0.2}, "late generator"),
         ({"rate": 97, "plan_rate": 100}, "missed rate"),
     ],
 )
@@ -111,10 +111,20 @@ def test_a_generator_that_is_not_trusted_is_invalid_even_with_good_figures(
     assert EXIT_CODES[verdict.verdict] == 3
 
 
+def test_a_late_generator_is_no_slow_fleet(make_record: Make) -> None:
+    def late(second: int, cell: Cell) -> None:
+        slow(cell, 900)
+        cell.prompt = cell.right
+
+    verdict = gate.judge(make_record(change=late))
+    assert verdict.verdict is Word.INVALID
+    assert "late generator" in verdict.reasons[0]
+
+
 def test_dropped_arrivals_are_the_fleets_failure_and_no_missed_rate(make_record: Make) -> None:
     def stuck(second: int, cell: Cell) -> None:
         if second >= 40:
-            cell.requests = cell.right = cell.fast = 0
+            cell.requests = cell.right = cell.fast = cell.prompt = 0
             cell.durations.clear()
             cell.dropped = 50
 
@@ -129,6 +139,7 @@ def test_refused_tokens_are_counted_apart_and_never_pass(make_record: Make) -> N
         if second == 3:
             cell.right -= 2
             cell.fast -= 2
+            cell.prompt -= 2
             cell.refused += 2
 
     verdict = gate.judge(make_record(change=refuse))
@@ -184,7 +195,7 @@ def test_steps_find_the_highest_load_before_the_first_miss(make_record: Make) ->
 
     def at_step(second: int, cell: Cell) -> None:
         step = min(max(second, 0) // 10, 7) + 1
-        cell.requests = cell.right = cell.fast = step * 5
+        cell.requests = cell.right = cell.fast = cell.prompt = step * 5
         cell.durations = {}
         slow(cell, 20 if step <= 5 else 900)
 
