@@ -30,18 +30,14 @@ def read_wsgi(environ: Mapping[str, Any], limit: int) -> bytes:
     except (OSError, ParseException):
         body, length = b"", -1
     if length is not None and len(body) != length:
-        raise BadRequest(
-            "The body ended before its end.", where="body", hint="Send the request again."
-        )
+        raise _cut_short()
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return body
 
 
-async def read_asgi(
-    content_length: bytes, receive: Receive, limit: int, waiting: Gauge
-) -> bytes | None:
-    """The whole body; None when the client left. Raises BodyTooLarge without reading the rest.
+async def read_asgi(content_length: bytes, receive: Receive, limit: int, waiting: Gauge) -> bytes:
+    """The whole body; raises BodyTooLarge without reading the rest, BadRequest when it stops coming.
 
     `waiting` counts bodies that are not there at once.
     """
@@ -61,7 +57,9 @@ async def read_asgi(
             part = message.get("body", b"")
             parts.append(part)
             size += len(part)
-    return _within(b"".join(parts), limit) if message["type"] == "http.request" else None
+    if message["type"] != "http.request":
+        raise _cut_short()  # the client left, or was silent for longer than gunicorn waits
+    return _within(b"".join(parts), limit)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -90,6 +88,15 @@ def multipart_fields(body: bytes, parameters: Mapping[str, str]) -> list[tuple[s
             "The body is not a multipart form.", where="body", hint=form.HINT
         ) from None
     return list(fields.items(multi=True))
+
+
+def _cut_short() -> BadRequest:
+    return BadRequest(
+        "The body ended before its end.",
+        where="body",
+        hint="Send the request again.",
+        headers=(("Connection", "close"),),
+    )
 
 
 def _within(body: bytes, limit: int) -> bytes:

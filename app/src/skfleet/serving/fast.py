@@ -19,7 +19,7 @@ from a2wsgi import WSGIMiddleware
 from skfleet.serving import bodies, health, listeners
 from skfleet.serving.app import ADMITTED, STARTED, create_app
 from skfleet.serving.bodies import Message, Receive
-from skfleet.serving.errors import BodyTooLarge, Overloaded, ServiceError
+from skfleet.serving.errors import Overloaded, ServiceError
 from skfleet.serving.fast_answers import answer_form, answer_v1
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
@@ -122,11 +122,9 @@ class FastLane:
             body = await bodies.read_asgi(
                 found.get(b"content-length", b""), receive, limit, waiting
             )
-        except BodyTooLarge as error:
+        except ServiceError as error:
             await self._refuse(scope, send, started, listener, error, route.label, caller.email)
             return
-        if body is None:
-            return  # the client is gone
         answer = None
         if len(body) <= LOOP_BODY_BYTES:
             try:
