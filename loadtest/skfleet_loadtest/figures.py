@@ -64,6 +64,11 @@ class Cell(msgspec.Struct):
         return self.requests - self.refused + self.dropped
 
     @property
+    def timed(self) -> int:
+        """What the latency is judged on: a wrong answer is no slow one, a failure is never fast."""
+        return self.valid - self.wrong
+
+    @property
     def bad(self) -> int:
         """Valid, and not answered rightly."""
         return self.valid - self.right
@@ -111,11 +116,11 @@ class Figures(msgspec.Struct):
         return result
 
     def releases(self, start: float = 0, end: float = float("inf")) -> list[str]:
-        """Who answered, in order of appearance."""
+        """Who answered, NO_RELEASE among them, in order of appearance."""
         found: dict[str, None] = {}
         for _, releases in self.seconds(start, end):
             found.update(dict.fromkeys(releases))
-        return [name for name in found if name != NO_RELEASE]
+        return list(found)
 
 
 def encode(figures: Figures) -> bytes:

@@ -48,6 +48,10 @@ def judge(record: Record) -> Verdict:
     else:
         doubts += [*lag_doubts(record, figures), *sample_doubts(record, figures, total)]
         word, reasons = decide(objectives, doubts, record.aborted, total)
+        if record.plan.profile.closed:
+            reasons.append(
+                "a closed loop sends nothing in a pause: no gate for an SLO, a comparison"
+            )
     return Verdict(
         run=record.plan.run,
         profile=record.plan.load_profile,
@@ -69,7 +73,7 @@ def judge(record: Record) -> Verdict:
         budget=budget(record.slo, total),
         by_release={
             release: summary(figures.total(record.start, record.end, release))
-            for release in figures.releases(record.start, record.end)
+            for release in sorted(figures.releases(record.start, record.end))
         },
         steps=stepped,
         capacity=highest(stepped),
@@ -133,7 +137,7 @@ def judge_objectives(
     )
     latency = slo.objectives.latency
     judged = valid_slices(slo, figures, start, end, release)
-    good = [part for part in judged if part.fast >= latency.fast_share * part.valid]
+    good = [part for part in judged if part.fast >= latency.fast_share * part.timed]
     share = len(good) / len(judged) if judged else None
     p_now = total.histogram.percentile(latency.percentile)
     yield Objective(
@@ -164,7 +168,7 @@ def valid_slices(
     """The run's slices of time that had a request."""
     length = slo.objectives.latency.slice_seconds
     slices = [figures.total(a, b, release) for a, b in slice_bounds(start, end, length)]
-    return [part for part in slices if part.valid]
+    return [part for part in slices if part.timed]
 
 
 def slice_bounds(start: int, end: int, length: int) -> list[tuple[int, int]]:
@@ -245,7 +249,7 @@ def lag_doubts(record: Record, figures: Figures) -> Iterator[str]:
     spoiled = [
         part
         for part in valid_slices(record.slo, figures, record.start, record.end)
-        if part.fast < share * part.valid <= part.prompt
+        if part.fast < share * part.timed <= part.prompt
     ]
     if spoiled:
         yield (

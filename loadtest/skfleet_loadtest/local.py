@@ -26,6 +26,10 @@ _LOCUSTFILE = slo.TREE / "loadtest/locustfile.py"
 def run(plan: Plan, rows: Path, web: bool = False) -> int:
     """The whole run; returns the verdict's exit code."""
     directory = Path(plan.results) / plan.run
+    if (directory / record.FILE_NAME).exists():
+        raise ConfigurationError(
+            "There is a run of this name.", where=str(directory), hint="Name another with --run."
+        )
     directory.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, FLIGHTS_VARIABLE: str(rows.resolve())}
     command = locust_command(plan, free_port(), web)

@@ -102,9 +102,10 @@ def vms(bins: Sequence[Bin], events: Events, zero: float) -> str:
     parts = []
     for lane, name in enumerate(names):
         y = TOP + lane * _BAND
+        short = name.rpartition("-")[2][-8:]
         parts.append(
             f'<text class="tick" x="{LEFT - 8}" y="{y + 12}" text-anchor="end">'
-            f"{escape(name[-9:])}</text>"
+            f"{escape(short)}</text>"
         )
         for span in events.spans:
             if span.name == name:
