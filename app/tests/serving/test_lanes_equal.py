@@ -255,6 +255,37 @@ def test_any_instances_get_the_same_answer_on_both_lanes(pair: Pair, body: bytes
     check(pair, identified(request, "own", pair))
 
 
+GOOD = (
+    Call("POST", "/", (("content-type", FORM),), (b"x=" + json.dumps([0, 1] * 18 + [1]).encode(),)),
+    Call(
+        "POST",
+        "/v1/models/tiny:predict",
+        (("content-type", "application/json"),),
+        (json.dumps({"instances": [[0, 1] * 18 + [1]]}).encode(),),
+    ),
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    good=st.sampled_from(GOOD),
+    change=methods.map(lambda method: {"method": method})
+    | paths.map(lambda path: {"path": path})
+    | content_types.map(lambda kind: {"headers": (("content-type", kind),)})
+    | extra_headers.map(lambda extra: {"extra": tuple(extra)})
+    | st.booleans().map(lambda chunked: {"chunked": chunked})
+    | st.sampled_from([8080, 8081, 8082, 8083, 80]).map(lambda port: {"port": port}),
+)
+@example(good=GOOD[0], change={"method": "GET"})
+@example(good=GOOD[1], change={"method": "PUT"})
+def test_a_good_request_with_one_thing_changed_gets_the_same_answer(
+    pair: Pair, good: Call, change: dict[str, Any]
+) -> None:
+    change = dict(change)
+    headers = (*change.pop("headers", good.headers), *change.pop("extra", ()))
+    check(pair, identified(replace(good, headers=headers, **change), "own", pair))
+
+
 @pytest.mark.parametrize("port", [8080, 8081])
 @pytest.mark.parametrize("identity", ["own", "none", "garbage", "twice", "other", "lowercase"])
 def test_any_identity_gets_the_same_answer_on_both_lanes(
