@@ -47,7 +47,7 @@ def bake(run: Run, repository: Path) -> None:
         bundle.write_bytes(make_bundle(repository))
         for leftover in (scratch / "app", scratch / "wheel"):
             shutil.rmtree(leftover)
-        _compile(runtime)
+        _compile(runtime, scratch, run.image)
         scratch.rename(run.image)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -78,16 +78,18 @@ def _wheel(repository: Path, scratch: Path, uv: list[str]) -> Path:
     return next((scratch / "wheel").glob("*.whl"))
 
 
-def _compile(runtime: Path) -> None:
+def _compile(runtime: Path, here: Path, later: Path) -> None:
     """What boots use, once: all VMs start at once, and each would compile it for itself.
 
     Ansible sends its modules as source, and its tests are nobody's.
     """
     never = "/ansible/modules/|/ansible/galaxy/|/ansible_test/|/tests?/"
     python = str(runtime / "bin/python")
-    command = [python, "-m", "compileall", "-q", "-j", "0", "-x", never, str(runtime / "lib")]
+    # Tracebacks name files where they will be.
+    names = ["-s", str(here), "-p", str(later)]
+    command = [python, "-m", "compileall", "-q", "-j", "0", *names, "-x", never]
     # Some package's file may be no valid Python; then it is compiled, or fails, where it is used.
-    _succeeds(command)
+    _succeeds([*command, str(runtime / "lib")])
 
 
 def _succeeds(command: list[str]) -> bool:

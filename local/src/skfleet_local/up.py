@@ -228,7 +228,18 @@ def client_environment(run: Run, state: State) -> dict[str, str]:
         "SKFLEET_COMPUTE_ENDPOINT": addresses.compute_url,
         "GOOGLE_APPLICATION_CREDENTIALS": str(keys.key_file(run, ACCOUNTS["operator"])),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
+        **_past_proxies(),
     }
+
+
+def _past_proxies() -> dict[str, str]:
+    """Where a proxy is set for this user, loopback must not go through it."""
+    names = {name.lower(): value for name, value in os.environ.items()}
+    if not names.keys() & {"http_proxy", "https_proxy", "all_proxy"}:
+        return {}
+    excepted = [item for item in names.get("no_proxy", "").split(",") if item]
+    value = ",".join(dict.fromkeys([*excepted, "127.0.0.0/8"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def write_client_environment(run: Run, state: State) -> None:
