@@ -4,6 +4,7 @@ module "delivery" {
 
   project      = local.project
   name         = var.name
+  bake_vm      = google_service_account.bake_vm.name
   environments = var.delivery.environments
   state_bucket = var.delivery.state_bucket
   github = {

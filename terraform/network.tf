@@ -15,7 +15,7 @@ module "network" {
 
   service_accounts = {
     fleet       = [for f in module.fleet : f.service_account.email]
-    ssh_targets = concat([module.loadgen.service_account.email], var.delivery == null ? [] : [module.delivery[0].bake_vm])
+    ssh_targets = [module.loadgen.service_account.email, google_service_account.bake_vm.email]
     ssh_runners = var.ssh_runners
   }
 

@@ -59,8 +59,12 @@ output "delivery" {
   value = var.delivery == null ? null : {
     workload_identity_provider = module.delivery[0].provider
     service_accounts           = { for role, sa in module.delivery[0].service_accounts : role => sa.email }
-    bake_vm                    = module.delivery[0].bake_vm
   }
+}
+
+output "bake_vm" {
+  description = "Service account (e-mail address) that Packer gives to the VM it bakes on."
+  value       = google_service_account.bake_vm.email
 }
 
 output "alerts" {

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,6 @@ class Tree:
 
     root: Path
     environment: dict[str, str]
-    initialised: set[str]
 
     def run(self, directory: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -51,24 +52,21 @@ class Tree:
             cwd=self.root / directory, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    def check(self, directory: str, *arguments: str) -> str:
-        """Run and insist; what Terraform said is the failure's message."""
-        done = self.run(directory, *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     def initialise(self, directory: str) -> None:
-        """`terraform init` once a directory; without a provider there is nothing to test."""
-        if directory in self.initialised:
-            return
+        """`terraform init`; without a provider there is nothing to test."""
         done = self.run(directory, "init", "-backend=false", "-input=false", "-no-color")
         if done.returncode != 0 and "provider" in done.stderr:
             missing(
                 f"the Google provider cannot be had: {done.stderr.strip()[:300]}",
                 HOW_TO_GET_PROVIDER,
             )
-        assert done.returncode == 0, done.stdout + done.stderr
-        self.initialised.add(directory)
+        insist(done)
+
+
+def insist(done: subprocess.CompletedProcess[str]) -> str:
+    """What Terraform said; where it failed, that is the failure's message."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -89,34 +87,73 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         "TF_PLUGIN_CACHE_DIR": str(plugins),
         "TF_IN_AUTOMATION": "1",
         "CHECKPOINT_DISABLE": "1",
+        # Every run of a test reads the provider's whole schema anew; a tenth of that is collecting garbage.
+        "GOGC": "400",
     }
-    return Tree(base / "terraform", environment, set())
+    tree = Tree(base / "terraform", environment)
+    for directory in DIRECTORIES:  # one after another: the plugin cache takes no two at once
+        tree.initialise(directory)
+    return tree
 
 
-def test_format(tree: Tree) -> None:
-    tree.check(".", "fmt", "-check", "-recursive", "-no-color")
+Job = tuple[str, ...]
 
 
-@pytest.mark.parametrize("directory", DIRECTORIES)
-def test_validate(tree: Tree, directory: str) -> None:
-    tree.initialise(directory)
-    tree.check(directory, "validate", "-no-color")
-
-
-@pytest.mark.parametrize("directory", DIRECTORIES)
-def test_terraform_test(tree: Tree, directory: str) -> None:
-    tree.initialise(directory)
-    assert "0 failed" in tree.check(directory, "test", "-no-color")
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_environment_plans(tree: Tree, name: str) -> None:
-    tree.initialise(".")
-    said = tree.check(
+def environment_job(name: str) -> Job:
+    """The plans of one environment's tfvars file."""
+    return (
         ".", "test", "-no-color",
         "-test-directory=tests/environments", f"-var-file=environments/{name}.tfvars",
     )  # fmt: skip
-    assert "2 passed, 0 failed" in said
+
+
+def jobs() -> list[Job]:
+    """Directory and arguments of all that is run, the longest first."""
+    environments = [environment_job(name) for name in ENVIRONMENTS]
+    tests = [(directory, "test", "-no-color") for directory in DIRECTORIES]
+    validations = [(directory, "validate", "-no-color") for directory in DIRECTORIES]
+    return [*sorted(tests, key=lambda job: -runs_in(job[0])), *environments, *validations]
+
+
+def runs_in(directory: str) -> int:
+    """How many runs the tests of a directory have."""
+    files = (TERRAFORM / directory / "tests").glob("*.tftest.hcl")
+    return sum(path.read_text(encoding="utf-8").count("\nrun ") for path in files)
+
+
+Done = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def done(tree: Tree) -> Iterator[Done]:
+    """What a job said. All are started at once, as many at a time as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        running = {job: pool.submit(tree.run, *job) for job in jobs()}
+        yield lambda *job: insist(running[job].result())
+        for future in running.values():
+            future.cancel()
+
+
+def test_format(tree: Tree) -> None:
+    insist(tree.run(".", "fmt", "-check", "-recursive", "-no-color"))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_terraform_test(done: Done, directory: str) -> None:
+    assert f"{runs_in(directory)} passed, 0 failed" in done(directory, "test", "-no-color")
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environment_plans(done: Done, name: str) -> None:
+    assert "2 passed, 0 failed" in done(*environment_job(name))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_validate(done: Done, directory: str) -> None:
+    done(directory, "validate", "-no-color")
 
 
 def sources() -> list[Path]:

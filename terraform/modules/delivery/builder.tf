@@ -1,15 +1,8 @@
 # Baking starts a VM, provisions it over IAP, keeps its disk as an image and deletes it. The VM runs as an account without any
 # role: what is baked must not depend on a credential. The permissions reach every VM of the project; bake in a project of
 # its own where that matters.
-resource "google_service_account" "bake_vm" {
-  project      = var.project.id
-  account_id   = "${var.name}-bake-vm"
-  display_name = "skfleet delivery: VM while it is baked"
-  description  = "Has no roles."
-}
-
 resource "google_service_account_iam_member" "bake_vm_user" {
-  service_account_id = google_service_account.bake_vm.name
+  service_account_id = var.bake_vm
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.this["builder"].member
 }

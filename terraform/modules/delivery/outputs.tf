@@ -7,8 +7,3 @@ output "service_accounts" {
   description = "Role => service account, as e-mail address and IAM member; the workflows' variables GCP_<ROLE>."
   value       = { for role, sa in google_service_account.this : role => { email = sa.email, member = sa.member } }
 }
-
-output "bake_vm" {
-  description = "Service account of the VM that is baked: an ssh target of the firewall, no roles."
-  value       = google_service_account.bake_vm.email
-}

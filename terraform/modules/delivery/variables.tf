@@ -63,3 +63,14 @@ variable "state_bucket" {
   type        = string
   default     = null
 }
+
+variable "bake_vm" {
+  description = "Service account (projects/<project>/serviceAccounts/<e-mail address>) that a VM has while it is baked; the builder may start VMs as it."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^projects/[^/]+/serviceAccounts/[^/@]+@[^/]+$", var.bake_vm))
+    error_message = "bake_vm must be a service account's full name: projects/<project>/serviceAccounts/<e-mail address>."
+  }
+}

@@ -16,6 +16,7 @@ variables {
   project = { id = "example-project", number = "123456789012" }
   name    = "skfleet"
   github  = { repository = "example/skfleet", repository_id = "1000", owner_id = "2000" }
+  bake_vm = "projects/example-project/serviceAccounts/skfleet-bake-vm@example-project.iam.gserviceaccount.com"
 }
 
 run "only_this_repository_in_an_environment" {
@@ -107,4 +108,10 @@ run "refuses_an_environment_for_two_roles" {
   command         = plan
   expect_failures = [var.environments]
   variables { environments = { plan = "production" } }
+}
+
+run "refuses_an_address_for_an_account" {
+  command         = plan
+  expect_failures = [var.bake_vm]
+  variables { bake_vm = "skfleet-bake-vm@example-project.iam.gserviceaccount.com" }
 }
