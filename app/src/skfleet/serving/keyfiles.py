@@ -78,10 +78,14 @@ class _Refresh(msgspec.Struct):
     sources: dict[str, _Source] = {}
 
 
+# At import: threads that meet a type first at the same time crash msgspec.
+_refresh = msgspec.json.Decoder(_Refresh)
+
+
 def last_fresh(directory: Path) -> dict[str, float]:
     """When `skfleet-refresh` last had each file from its source and found it valid (Unix seconds)."""
     try:
-        state = msgspec.json.decode((directory / "refresh.json").read_bytes(), type=_Refresh)
+        state = _refresh.decode((directory / "refresh.json").read_bytes())
         return {
             name: datetime.fromisoformat(source.fresh_at).timestamp()
             for name, source in state.sources.items()
