@@ -20,7 +20,8 @@ def print_verdict(verdict: Verdict, directory: Path) -> None:
     click.secho(f"{verdict.verdict} {verdict.run}", fg=_COLOURS[verdict.verdict], bold=True)
     for reason in verdict.reasons:
         click.echo(f"  because {reason}")
-    for objective in verdict.objectives:
+    # Steps go beyond what the fleet can do: of the whole run the objectives mean nothing.
+    for objective in [] if verdict.steps else verdict.objectives:
         mark = "✓" if objective.ok else "✗"
         whose = f" ({objective.release})" if objective.release else ""
         click.echo(f"  {mark} {objective.name}{whose}: {objective.meaning}")

@@ -57,6 +57,8 @@ def _judge(record: Record, figures: Figures, phase: Phase) -> Step:
     fleet = ""
     if total.valid and total.right < objectives.availability.target * total.valid:
         fleet = f"{total.bad} of {total.valid} not answered rightly"
+    elif total.fast < objectives.latency.fast_share * total.timed <= total.prompt:
+        generator = generator or "the generator was late"
     elif total.fast < objectives.latency.fast_share * total.timed:
         p = objectives.latency.percentile
         fleet = f"p{p:g} is {histogram.percentile(p) or 0:.0f} ms"

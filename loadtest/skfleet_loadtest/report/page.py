@@ -28,7 +28,7 @@ def render(record: Record, verdict: Verdict, events_file: Path | None = None) ->
     events = happenings.read(events_file, record.started_at, record.end)
     body = [
         _head(record, verdict),
-        _tiles(verdict),
+        "" if verdict.steps else _tiles(verdict),
         _reasons(verdict),
         _timeline(record, parts, events) if parts else "<p>Nothing was measured.</p>",
         _steps(record, verdict),
@@ -52,10 +52,17 @@ def _head(record: Record, verdict: Verdict) -> str:
     started = datetime.fromtimestamp(record.started_at, UTC)
     return (
         f'<header class="{verdict.verdict.lower()}"><p class="word">{verdict.verdict}</p><div>'
-        f"<h1>{_SAID[verdict.verdict]}</h1><p>{escape(verdict.run)} · profile "
+        f"<h1>{_sentence(verdict)}</h1><p>{escape(verdict.run)} · profile "
         f"{escape(verdict.profile)} · {started:%Y-%m-%d %H:%M:%S} UTC · {verdict.seconds} s after "
         f"{plan.warm_up} s of warm-up · {escape(plan.url)}</p></div></header>"
     )
+
+
+def _sentence(verdict: Verdict) -> str:
+    if verdict.steps and verdict.verdict is Word.PASS:
+        held = f"{verdict.capacity} requests a second keep the objectives"
+        return f"{held}; more do not." if verdict.capacity != verdict.steps[-1].rate else f"{held}."
+    return _SAID[verdict.verdict]
 
 
 def _tiles(verdict: Verdict) -> str:
