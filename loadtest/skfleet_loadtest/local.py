@@ -47,9 +47,7 @@ def run(plan: Plan, rows: Path, web: bool = False) -> int:
 
 def locust_command(plan: Plan, port: int, web: bool) -> list[str]:
     """Locust with one leader and its workers as processes of this machine."""
-    mode = (
-        ["--web-host", "127.0.0.1", "--class-picker"] if web else ["--headless", "--only-summary"]
-    )
+    mode = ["--web-host", "127.0.0.1"] if web else ["--headless", "--only-summary"]
     return [
         sys.executable,
         "-m",
