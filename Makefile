@@ -49,7 +49,7 @@ lint: venv ## Style, types, Ansible, shell and Terraform
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
-	@$(BIN)/shellcheck .ci/run requirements/make-venv requirements/make-pins
+	@$(BIN)/shellcheck .ci/run requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	else echo "skipped terraform fmt: terraform is not installed"; fi
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from skfleet.artifacts.store import Store
-from skfleet.cli.context import Operator
 from skfleet.cli.command import skfleet
+from skfleet.cli.context import Operator
 from skfleet.cli.predict import parse_rows
 from skfleet.errors import DocumentError, SkfleetError
 

@@ -174,7 +174,9 @@ def desire(
             if replacing is None
             else "Somebody else moved it; look at `skfleet release list` and start again.",
         )
-    entry = DesiredEntry(release=release_id, document=stored.pin(), at=documents.now(), by=by, reason=reason)
+    entry = DesiredEntry(
+        release=release_id, document=stored.pin(), at=documents.now(), by=by, reason=reason
+    )
     history = [there[0].current, *there[0].history][:MAX_HISTORY] if there else []
     desired = Desired(fleet=fleet, current=entry, history=history)
     store.swap(desired_uri(bucket, fleet), documents.write(desired), there[1] if there else 0)
