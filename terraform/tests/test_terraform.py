@@ -112,7 +112,10 @@ def jobs() -> list[Job]:
     environments = [environment_job(name) for name in ENVIRONMENTS]
     tests = [(directory, "test", "-no-color") for directory in DIRECTORIES]
     validations = [(directory, "validate", "-no-color") for directory in DIRECTORIES]
-    return [*sorted(tests, key=lambda job: -runs_in(job[0])), *environments, *validations]
+    tests.sort(
+        key=lambda job: (job[0] != ".", -runs_in(job[0]))
+    )  # the root plans every module each time
+    return [*tests, *environments, *validations]
 
 
 def runs_in(directory: str) -> int:
