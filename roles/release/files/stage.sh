@@ -41,18 +41,31 @@ install_build() {
       --link-mode hardlink --cache-dir "$RELEASE_CACHE/uv" --python "$build/bin/python" --requirements requirements.txt
   )
   rm -rf "$build/wheelhouse"
-  # An application that cannot even be imported is found now, beside a service that runs. And the service's user cannot
-  # write here: without the bytecode that this leaves, every start would compile all it imports.
-  SKFLEET_MODELS='' MODEL_URI='' "$build/bin/python" -c 'import skfleet.serving.application'
   put "$build/installed.json" "{\"sha256\": \"$build_name\"}"
 }
 
-install_models() {
+# Prints the models' directories.
+fetch_models() {
   printf '%s\n' "$RELEASE_MODELS" | while read -r uri generation digest; do
     [ -n "$uri" ] || continue
-    model=$("$runtime/skfleet-fetch" model "$uri" --generation "$generation" --sha256 "$digest")
-    "$build/bin/skfleet" model verify --path "$model" >&2
+    "$runtime/skfleet-fetch" model "$uri" --generation "$generation" --sha256 "$digest"
   done
+}
+
+# What the service will do, done once beside the one that runs: import the application, load each model (directories on
+# standard input) on the fastest backend that gives its golden answers here. The bytecode that this leaves is needed: the
+# service's user cannot write it, so every start would compile all that it imports.
+prove() {
+  SKFLEET_MODELS='' MODEL_URI='' "$build/bin/python" -c '
+import sys
+from pathlib import Path
+
+import skfleet.serving.application
+from skfleet.backends import load_model
+
+for line in sys.stdin:
+    load_model(Path(line.rstrip("\n")))
+' 2>&1
 }
 
 if [ -e "$directory/release.json" ]; then
@@ -62,8 +75,13 @@ if [ -e "$directory/release.json" ]; then
   fi
 else
   say_changed
+  mkdir -p "$RELEASE_RUN"
   [ -e "$build/installed.json" ] || install_build
-  install_models
+  models=$(fetch_models)
+  if ! said=$(printf '%s\n' "$models" | prove); then
+    printf '%s\n' "$said" | tail -n 3 >&2
+    exit 1
+  fi
   mkdir -p "$directory"
   ln -sfn "../../builds/$build_name" "$directory/venv"
   put "$directory/service.env" "$RELEASE_SERVICE_ENV"
@@ -73,6 +91,5 @@ fi
 staged="{\"release\": \"$RELEASE_ID\"}"
 if [ "$(cat "$RELEASE_RUN/staged.json" 2> /dev/null)" != "$staged" ]; then
   say_changed
-  mkdir -p "$RELEASE_RUN"
   put "$RELEASE_RUN/staged.json" "$staged"
 fi

@@ -137,6 +137,9 @@ class Converge:
                 self.remember(error.message, boot=True)
                 tell({"step": "wait", "reason": error.message})
                 wait = poll_s
+            except lock.Busy as error:  # a rollout is at it; its state is not ours to write
+                tell({"step": "wait", "reason": error.message})
+                wait = poll_s
             except (SkfleetError, OSError) as error:
                 self.remember(_sentence(error), boot=True)
                 tell({"step": "failed", "reason": str(error)})
