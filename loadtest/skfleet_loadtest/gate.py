@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from skfleet_loadtest import profiles
+from skfleet_loadtest.arrivals import scatter
 from skfleet_loadtest.figures import Cell, Figures, summary
 from skfleet_loadtest.histogram import Histogram
 from skfleet_loadtest.record import Record
@@ -41,7 +42,7 @@ def judge(record: Record) -> Verdict:
     stepped = judge_steps(record, figures)
     doubts = [
         *generator_doubts(workers),
-        *rate_doubts(asked, held, total, record.end - record.start),
+        *rate_doubts(record, asked, held, total),
     ]
     if stepped:
         word, reasons = _verdict_of_steps(doubts, stepped)
@@ -229,13 +230,15 @@ def generator_doubts(workers: Workers) -> Iterator[str]:
         )
 
 
-def rate_doubts(asked: float | None, held: float, total: Cell, seconds: int) -> Iterator[str]:
+def rate_doubts(record: Record, asked: float | None, held: float, total: Cell) -> Iterator[str]:
     """Whether the load was the one that was asked for."""
     if asked is None:
         return
+    seconds = max(record.end - record.start, 1)
+    chance = scatter(record.plan.workers) / seconds if record.plan.arrivals == "poisson" else 0.0
     # What was dropped was due in time: the fleet held every slot, and answers for it as bad requests.
-    offered = held + total.dropped / max(seconds, 1)
-    if not abs(offered - asked) <= RATE_TOLERANCE * asked:
+    offered = held + total.dropped / seconds
+    if not abs(offered - asked) <= max(RATE_TOLERANCE * asked, chance):
         yield (
             f"missed rate: {offered:.1f}/s of {asked:.1f}/s asked for "
             f"({(offered - asked) / asked:+.1%}, limit ±{RATE_TOLERANCE:.0%})"
