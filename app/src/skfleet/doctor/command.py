@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -12,7 +13,6 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from skfleet.cli.context import fleet_option, print_json, require_fleet
 from skfleet.doctor.checks import CHECKS, Target, look
 from skfleet.doctor.cloud import ENDPOINTS, Cloud, RestCloud
 from skfleet.doctor.result import Result
@@ -27,7 +27,9 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
     "--project", envvar="GOOGLE_CLOUD_PROJECT", default="", show_envvar=True, help="Project id."
 )
 @click.option("--region", default="", help="Region of the fleet; default: the end of its name.")
-@fleet_option
+@click.option(
+    "--fleet", envvar="SKFLEET_FLEET", default="", show_envvar=True, help="Name of the fleet."
+)
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="For people or for programs.",
@@ -42,7 +44,7 @@ def doctor(project: str, region: str, fleet: str, form: str, endpoints: tuple[st
     cloud = RestCloud(_session(), parse_endpoints(endpoints))
     results = examine(cloud, target)
     if form == "json":
-        print_json([asdict(result) for result in results])
+        click.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         _print(results)
     if any(result.verdict == "fail" for result in results):
@@ -60,7 +62,12 @@ def parse_target(project: str, region: str, fleet: str) -> Target:
         raise ConfigurationError(
             "No project is named.", where="--project or GOOGLE_CLOUD_PROJECT", hint="Give its id."
         )
-    fleet = require_fleet(fleet)
+    if not fleet:
+        raise ConfigurationError(
+            "No fleet is named.",
+            where="--fleet or SKFLEET_FLEET",
+            hint="Terraform calls it <name>-<region>.",
+        )
     named = re.search(r"-([a-z]+-[a-z]+[0-9]+)$", fleet)
     if not region and not named:
         raise ConfigurationError(
