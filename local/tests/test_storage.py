@@ -138,6 +138,16 @@ def test_large_bodies_pass_whole_by_resumable_upload(bucket: Bucket, addresses: 
     assert found.download_as_bytes(checksum="crc32c") == data
 
 
+def test_a_large_immutable_object_is_never_replaced(bucket: Bucket) -> None:
+    """The library uploads what is large by a resumable session, whose precondition is easily lost."""
+    blob = bucket("publisher").blob("builds/4/wheelhouse.tar")
+    first = os.urandom(9 * 1024 * 1024)
+    blob.upload_from_string(first, if_generation_match=0)
+    with pytest.raises(api.PreconditionFailed):
+        blob.upload_from_string(os.urandom(9 * 1024 * 1024), if_generation_match=0)
+    assert bucket("fleet").blob(blob.name).download_as_bytes() == first
+
+
 def test_a_pinned_generation_is_served_or_nothing(bucket: Bucket) -> None:
     blob = bucket("deployer").blob("fleets/pin/lock.json")
     blob.upload_from_string(b"old")

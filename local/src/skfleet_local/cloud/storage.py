@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import aiohttp
 import msgspec
@@ -51,6 +51,15 @@ class Operation:
     object: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A resumable upload that was begun."""
+
+    account: str  # email
+    operation: Operation
+    generation: str | None  # ifGenerationMatch
+
+
 _OBJECT = re.compile(r"^(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)$")
 _OBJECTS = re.compile(r"^/storage/v1/b/([^/]+)/o/?$")
 _BUCKET = re.compile(r"^/storage/v1/b/([^/]+)$")
@@ -65,7 +74,7 @@ class Storage:
     upstream: str
     fault: Fault = field(default_factory=Fault)
     _fault_ends: float = 0.0
-    _uploads: dict[str, str] = field(default_factory=dict)  # upload id → account's email
+    _uploads: dict[str, Upload] = field(default_factory=dict)  # by upload id
     _session: aiohttp.ClientSession | None = None
 
     def break_(self, fault: Fault) -> None:
@@ -128,7 +137,8 @@ class Storage:
             if not account.reads_objects:
                 raise _denied(account, f"storage.objects.{operation.kind.removeprefix('bucket.')}")
         elif operation.kind == "resume":
-            if self._uploads.get(request.query.get("upload_id", "")) != account.email:
+            upload = self._uploads.get(request.query.get("upload_id", ""))
+            if upload is None or upload.account != account.email:
                 raise ApiError(404, "No such upload session.")
         elif not account.may_create(operation.object):
             raise _denied(account, "storage.objects.create", operation.object)
@@ -150,6 +160,8 @@ class Storage:
         # Host too: the server makes its links (mediaLink, upload sessions) of it, and they must lead
         # back here.
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+        if operation.kind == "resume":
+            await self._check_upload(self._uploads[request.query["upload_id"]])
         read: bytes | None = None
         body = _body(request, preamble) if request.body_exists or preamble else None
         try:
@@ -160,10 +172,24 @@ class Storage:
                     read = await _check_generation(request, answer)
                 if operation.kind == "write" and "Location" in answer.headers:
                     upload = URL(answer.headers["Location"]).query.get("upload_id", "")
-                    self._uploads[upload] = account.email
+                    self._uploads[upload] = Upload(
+                        account.email, operation, request.query.get("ifGenerationMatch")
+                    )
                 return await _pass_on(request, answer, read)
         except (aiohttp.ClientConnectionError, TimeoutError) as failure:
             raise ApiError(503, f"Backend Error: {failure}") from None
+
+    async def _check_upload(self, upload: Upload) -> None:
+        """The precondition of a resumable upload; the server behind forgets it."""
+        assert self._session is not None  # noqa: S101 - made before the first request
+        if upload.generation is None:
+            return
+        name = quote(upload.operation.object, safe="")
+        url = URL(f"{self.upstream}/storage/v1/b/{upload.operation.bucket}/o/{name}", encoded=True)
+        async with self._session.get(url) as answer:
+            there = str((await answer.json())["generation"]) if answer.status == 200 else "0"
+        if there != upload.generation:
+            raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
 
 
 def parse(method: str, raw_path: str, raw_query: str) -> Operation:
