@@ -57,6 +57,8 @@ class LostRace(SkfleetError):
 class StoreUnavailable(SkfleetError):
     """The bucket cannot be reached or refuses the caller; worth trying again later."""
 
+    exit_code = 3
+
 
 class VersionMismatch(SkfleetError):
     """An artefact was made for another version of Python or of a library."""
