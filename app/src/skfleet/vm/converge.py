@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.errors import SkfleetError, StoreUnavailable
+from skfleet.errors import SkfleetError
 from skfleet.releases.release import Release
 from skfleet.settings import Settings, release_settings
 from skfleet.vm import lock, metadata, playbook, source, state
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
     except SkfleetError as error:
         print(f"skfleet-converge: {error}", file=sys.stderr)  # noqa: T201 - a command's message
-        sys.exit(3 if isinstance(error, StoreUnavailable) else error.exit_code)
+        sys.exit(error.exit_code)
 
 
 def _sentence(error: Exception) -> str:
