@@ -101,6 +101,7 @@ REFUSALS = [
     (call("GET", "/nothing"), 404, "not_found", "path"),
     (call("POST", "/predict/", BODY, content_type=FORM), 404, "not_found", "path"),
     (call("POST", "//predict", BODY, content_type=FORM), 404, "not_found", "path"),
+    (call("GET", "/v1//models/tiny"), 404, "not_found", "path"),
     (call("POST", "/v1/models/other:predict", b"{}"), 404, "model_not_found", "path"),
     (call("GET", "/v1/models/other"), 404, "model_not_found", "path"),
     (call("GET", "/"), 405, "method_not_allowed", "method"),

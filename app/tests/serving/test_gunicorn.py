@@ -199,6 +199,8 @@ def test_the_master_holds_no_thread_and_no_socket_but_its_listeners(server: Guni
     assert server.master.num_threads() == 1
     assert listening(server.master) == set(server.ports.values())
     assert sockets(server.master) == len(server.ports)
+    # Loaded once, by the master: two workers share it.
+    assert server.log.read_text().count("model loaded") == 1
     server.reload()
     assert server.master.num_threads() == 1
     assert sockets(server.master) == len(server.ports)
@@ -237,6 +239,23 @@ def test_metrics_add_up_over_workers_and_reloads(
     for _ in range(5):
         server.request("POST", "/", BODY, content_type=FORM, **iap_header)
     assert answered() == 25
+
+
+def test_what_a_killed_worker_had_in_flight_is_not_counted_for_ever(
+    server: Gunicorn, iap_header: dict[str, str]
+) -> None:
+    def in_flight() -> float:
+        text = server.request("GET", "/metrics", to="metrics").body.decode()
+        return float(text.partition("\nskfleet_requests_in_flight ")[2].split()[0])
+
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 99\r\n"
+    token = iap_header["x-goog-iap-jwt-assertion"]
+    with socket.create_connection(("127.0.0.1", server.ports["iap"])) as connection:
+        connection.sendall(f"{head}X-Goog-IAP-JWT-Assertion: {token}\r\n\r\nx=".encode())
+        server.wait_for(lambda: in_flight() == 1)
+        for worker in server.workers():
+            worker.kill()
+        server.wait_for(lambda: in_flight() == 0)
 
 
 def test_metrics_files_end_with_the_master(gunicorn: Start, lane: str, run_dir: Path) -> None:

@@ -82,6 +82,9 @@ def test_a_host_that_must_converge_is_ready_for_its_own_release_only(
     state = run_dir / "converge.json"
     state.write_text(json.dumps({"release": "r0", "stale": False}))
     assert "r0" in failing(readyz(service)[1])["converged"]
+    service_without = make_service(require_converged=True, release="")
+    state.write_text(json.dumps({"release": ""}))
+    assert "converged" in failing(readyz(service_without)[1])
     state.write_text(json.dumps({"release": "r1", "stale": True, "reason": "bucket", "at": "x"}))
     status, body = readyz(service)
     assert (status, body["stale"]) == (200, True)

@@ -187,6 +187,34 @@ def environ(artefact: Path, run_dir: Path, identity_dir: Any) -> dict[str, str]:
     }
 
 
+def test_the_configuration_bounds_blas_before_numpy_is_there(environ: dict[str, str]) -> None:
+    code = """
+        import sys
+        import skfleet.serving.gunicorn
+        assert "numpy" not in sys.modules
+        import skfleet.serving.application
+        import threadpoolctl
+        print({pool["num_threads"] for pool in threadpoolctl.threadpool_info()})
+    """
+    said = run(code, environ={**environ, "OPENBLAS_NUM_THREADS": "2"})
+    assert said.splitlines()[-1] == "{1}"
+
+
+def test_a_worker_that_ends_writes_its_last_lines(environ: dict[str, str]) -> None:
+    code = """
+        import asyncio
+        from skfleet.serving import gunicorn
+        from skfleet.serving.application import service
+
+        async def last_moment():
+            service.access_log.soon(b"the last line\\n")
+
+        asyncio.run(last_moment())
+        gunicorn.worker_exit(None, None)
+    """
+    assert "the last line" in run(code, environ=environ)
+
+
 def test_a_linear_model_is_served_without_scikit_learn(environ: dict[str, str]) -> None:
     code = """
         import sys

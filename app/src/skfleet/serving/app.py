@@ -17,8 +17,9 @@ from skfleet.serving import bodies, errors, health, listeners, refusals
 from skfleet.serving import metrics as serving_metrics
 from skfleet.serving.identity import bearer, reason_of
 from skfleet.serving.listeners import Listener
-from skfleet.serving.protocols import form, v1
-from skfleet.serving.service import Service
+from skfleet.serving.models import Served
+from skfleet.serving.protocols import form, v1, v2
+from skfleet.serving.service import Service, app_version
 
 MULTIPART = "multipart/form-data"
 RELEASE_HEADER = "X-Skfleet-Release"
@@ -51,6 +52,15 @@ def create_app(service: Service) -> Flask:
         ("POST", "/predict", views.predict_form),
         ("GET", "/v1/models/<name>", views.model_status),
         ("POST", "/v1/models/<name>:predict", views.predict_v1),
+        ("GET", "/v2", views.server_v2),
+        ("GET", "/v2/health/live", views.live_v2),
+        ("GET", "/v2/health/ready", views.ready_v2),
+        ("GET", "/v2/models/<name>", views.model_v2),
+        ("GET", "/v2/models/<name>/ready", views.model_ready_v2),
+        ("POST", "/v2/models/<name>/infer", views.infer_v2),
+        ("GET", "/v2/models/<name>/versions/<version>", views.model_v2),
+        ("GET", "/v2/models/<name>/versions/<version>/ready", views.model_ready_v2),
+        ("POST", "/v2/models/<name>/versions/<version>/infer", views.infer_v2),
         ("GET", "/livez", views.live),
         ("GET", "/readyz", views.ready),
         ("GET", "/version", views.version),
@@ -165,6 +175,62 @@ class Views:
             "backend": served.model.backend.name,
         }
         return refusals.json_response(msgspec.json.encode(body) + b"\n")
+
+    # The Open Inference Protocol V2
+
+    def server_v2(self) -> Response:
+        """`GET /v2`."""
+        return refusals.json_response(v2.server_metadata(app_version()))
+
+    def live_v2(self) -> Response:
+        """`GET /v2/health/live`: as /livez."""
+        return refusals.json_response(v2.live())
+
+    def ready_v2(self) -> Response:
+        """`GET /v2/health/ready`: as /readyz, which also says why."""
+        status = self.service.health.readiness().status
+        return refusals.json_response(v2.ready(status == 200), status)
+
+    def model_v2(self, name: str, version: str | None = None) -> Response:
+        """`GET /v2/models/{name}[/versions/{version}]`."""
+        served, its_version = self._versioned(name, version)
+        body = v2.model_metadata(served.name, its_version, served.model.manifest)
+        return refusals.json_response(body)
+
+    def model_ready_v2(self, name: str, version: str | None = None) -> Response:
+        """`GET …/ready`: a model that is served has proven itself; others are refused."""
+        served, _ = self._versioned(name, version)
+        return refusals.json_response(v2.model_ready(served.name))
+
+    def infer_v2(self, name: str, version: str | None = None) -> Response:
+        """`POST …/infer`."""
+        served, its_version = self._versioned(name, version)
+        if v2.BINARY_HEADER in request.headers:
+            raise errors.UnsupportedMediaType(
+                "Binary tensor data is not read.",
+                where=v2.BINARY_HEADER,
+                hint="Send the tensor's data as JSON, without this header.",
+            )
+        asked = v2.parse(self._body(v2.CONTENT_TYPE, ""), served.rows)
+        backend = served.model.backend
+        labels = backend.predict(asked.rows) if v2.PREDICT in asked.outputs else None
+        wants_probabilities = v2.PREDICT_PROBA in asked.outputs
+        probabilities = backend.predict_proba(asked.rows) if wants_probabilities else None
+        return refusals.json_response(
+            v2.answer(served.name, its_version, asked, labels, probabilities)
+        )
+
+    def _versioned(self, name: str, version: str | None) -> tuple[Served, str]:
+        """The model and its version; raises ModelNotFound where another version is asked for."""
+        served = self.service.content.models.get(name)
+        its_version = v2.version_of(served.model.digest)
+        if version not in (None, its_version):
+            raise errors.ModelNotFound(
+                f"No version '{version}' of model '{name}' is served here.",
+                where="path",
+                hint=f"Served: {its_version}.",
+            )
+        return served, its_version
 
     def _body(self, *mimetypes: str) -> bytes:
         """The whole body, of one of these types and within the limit."""

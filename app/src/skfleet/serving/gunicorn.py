@@ -48,10 +48,8 @@ worker_connections = 10_000  # a queue nobody sees; `max_in_flight` sheds load l
 backlog = 2048
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 control_socket_disable = True  # it would be a thread, and a socket under $HOME
-# No header changes what a request is: not its scheme, not its path, not its peer.
+# No peer, not even on loopback, may change a request's scheme, path or address by a header.
 forwarded_allow_ips = ""
-forwarder_headers = ""
-secure_scheme_headers: dict[str, str] = {}
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 16380  # an ID token with many claims

@@ -82,7 +82,7 @@ class Service:
         content = self.content
         body = {
             "release": content.release,
-            "app": os.environ.get(APP_VERSION) or _package_version(),
+            "app": app_version(),
             "package": _package_version(),
             "models": [
                 {
@@ -169,6 +169,11 @@ class Service:
             "internal_identity": self.identity.internal,
             "reload_failure": self.reload_failure,
         }
+
+
+def app_version() -> str:
+    """The build that runs, or the package where no build says what it is."""
+    return os.environ.get(APP_VERSION) or _package_version()
 
 
 def _package_version() -> str:

@@ -6,13 +6,13 @@ number with every digit a double has.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from skfleet.serving.errors import BadRequest, InvalidRows
+from skfleet.serving.protocols import repeated
 from skfleet.serving.protocols.rows import RowCheck
 
 CONTENT_TYPE = "application/json"
@@ -55,7 +55,7 @@ def decode(body: bytes) -> Request:
             or body.count(b'"parameters"') > 1
             or body.count(b'"probabilities"') > 1
         ):
-            json.loads(body, object_pairs_hook=_refuse_repeated)
+            repeated.refuse(body, HINT)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
@@ -78,12 +78,3 @@ def _invalid(text: str) -> BadRequest | InvalidRows:
     if where.startswith("instances["):
         return InvalidRows(f"Not rows of numbers: {message}.", where=where, hint=HINT)
     return BadRequest(f"Not a prediction request: {message}.", where=where or "body", hint=HINT)
-
-
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise BadRequest("A field is given twice.", where=repeated, hint=HINT)
-    return result
