@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from skfleet.serving import health, listeners, models
+from skfleet.serving import health, listeners, memory, models
 from skfleet.serving.accesslog import AccessLog
 from skfleet.serving.admission import Admission
 from skfleet.serving.health import Health
@@ -125,6 +125,9 @@ class Service:
                 age.add_metric([file.name], max(0.0, time.time() - at))
         yield age
         ready = self.health.readiness().status == 200
+        used = memory.service_bytes()
+        if used is not None:
+            yield GaugeMetricFamily("skfleet_memory_bytes", "Memory of the service.", value=used)
         yield GaugeMetricFamily("skfleet_ready", "Whether /readyz answers 200.", value=float(ready))
 
     def _register_checks(self) -> None:
