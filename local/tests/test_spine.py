@@ -75,7 +75,9 @@ def test_predictions_come_through_both_load_balancers(released: tuple[Fleet, str
 def test_metrics_are_on_the_loopback_listener_alone(released: tuple[Fleet, str]) -> None:
     fleet, _ = released
     address = fleet.status()[0]["address"]
-    assert "skfleet_requests" in requests.get(f"http://{address}:8083/metrics", timeout=5).text
+    metrics = requests.get(f"http://{address}:8083/metrics", timeout=5).text
+    assert "skfleet_requests" in metrics
+    assert "skfleet_memory_bytes" in metrics
     for port in (8080, 8081, 8082):
         answer = requests.get(f"http://{address}:{port}/metrics", timeout=5)
         assert answer.status_code in (401, 404), port
