@@ -218,7 +218,7 @@ def _rows(tensor: Input) -> list[list[float]]:
 
 
 def _data(raw: bytes, count: int, width: int) -> list[list[float]]:
-    nested = raw[:1] == b"[" and raw[1:].lstrip()[:1] == b"["
+    nested = raw.lstrip()[:1] == b"[" and raw.lstrip()[1:].lstrip()[:1] == b"["
     try:
         if nested:
             rows = _nested.decode(raw)
