@@ -21,7 +21,13 @@ sys.path[:0] = [
 from skfleet_loadtest import plan, slo  # noqa: E402
 from skfleet_loadtest.leader import Leader  # noqa: E402
 from skfleet_loadtest.shapes import Shape  # noqa: E402, F401
-from skfleet_loadtest.users import BatchUser, FormUser, OriginalUser, RowsUser  # noqa: E402, F401
+from skfleet_loadtest.users import (  # noqa: E402
+    BatchUser,  # noqa: F401
+    FormUser,  # noqa: F401
+    OriginalUser,  # noqa: F401
+    RowsUser,  # noqa: F401
+    TensorsUser,  # noqa: F401
+)
 from skfleet_loadtest.worker import FINISH, REPORT, Worker, is_worker  # noqa: E402
 
 # A worker parses Locust's whole command line once for every option of every message that changes the rate:

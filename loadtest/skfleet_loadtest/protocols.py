@@ -88,6 +88,59 @@ class Instances:
         )
 
 
+class Tensors:
+    """The Open Inference Protocol V2: one row as a tensor → `predict` and `predict_proba`."""
+
+    def __init__(self, flights: Flights) -> None:
+        path = f"/v2/models/{flights.model}/infer"
+        self._model = flights.model
+        self._questions = []
+        for index, row in enumerate(flights.rows):
+            body = {
+                "id": str(index),
+                "inputs": [
+                    {"name": "input-0", "shape": [1, len(row)], "datatype": "FP64", "data": row}
+                ],
+                "outputs": [{"name": "predict"}, {"name": "predict_proba"}],
+            }
+            encoded = msgspec.json.encode(body)
+            self._questions.append(Question("v2", path, "application/json", encoded, (index,)))
+
+    def ask(self, generator: random.Random) -> Question:
+        return generator.choice(self._questions)
+
+    def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
+        (index,) = question.rows
+        try:
+            answer = _tensors.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        if (answer.model_name, answer.id) != (self._model, str(index)) or len(answer.outputs) != 2:
+            return False
+        labels, probabilities = answer.outputs
+        wanted = expected.probabilities[index]
+        return (
+            (labels.name, labels.shape, labels.data) == ("predict", [1], [expected.labels[index]])
+            and (probabilities.name, probabilities.shape) == ("predict_proba", [1, len(wanted)])
+            and _close([probabilities.data], [wanted], expected.tolerance)
+        )
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    data: list[float]
+
+
+class _TensorAnswer(msgspec.Struct):
+    model_name: str
+    id: str
+    outputs: list[_Tensor]
+
+
+_tensors = msgspec.json.Decoder(_TensorAnswer)
+
+
 def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)

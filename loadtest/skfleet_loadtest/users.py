@@ -25,6 +25,7 @@ def forms(flights: Flights) -> dict[str, protocols.Form]:
         "batch": protocols.Instances(
             flights, protocols.BATCH_ROWS, f"v1, batch of {protocols.BATCH_ROWS}"
         ),
+        "v2": protocols.Tensors(flights),
     }
 
 
@@ -81,6 +82,13 @@ class BatchUser(Arrival):
     form = "batch"
 
 
+class TensorsUser(Arrival):
+    """V2 with one row and probabilities."""
+
+    weight = 1
+    form = "v2"
+
+
 class OriginalUser(Arrival):
     """A connection of the original's test: sends, waits for the answer, sends again (a closed loop)."""
 
@@ -99,7 +107,7 @@ class OriginalUser(Arrival):
         self.engine.call(self.ways[self.form], time.monotonic())
 
 
-OPEN: list[type[User]] = [FormUser, RowsUser, BatchUser]
+OPEN: list[type[User]] = [FormUser, RowsUser, BatchUser, TensorsUser]
 CLOSED: list[type[User]] = [OriginalUser]
 
 

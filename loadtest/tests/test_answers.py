@@ -9,10 +9,10 @@ import random
 import pytest
 
 from skfleet.errors import DocumentError
-from skfleet_loadtest import flights
+from skfleet_loadtest import flights, users
 from skfleet_loadtest.bearer import RETRY_S, renew_in
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights
-from skfleet_loadtest.protocols import Instances, OriginalForm
+from skfleet_loadtest.protocols import Instances, OriginalForm, Tensors
 
 EXPECTED = Expectation(labels=[0, 1], probabilities=[[0.75, 0.25], [0.125, 0.875]], tolerance=1e-9)
 OTHER = Expectation(labels=[1, 0], probabilities=[[0.25, 0.75], [0.875, 0.125]], tolerance=1e-9)
@@ -58,6 +58,45 @@ def test_instances_are_right_only_with_labels_and_probabilities(change, right: b
     }
     change(answer)
     assert form.is_right(question, json.dumps(answer).encode(), EXPECTED) is right
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        (lambda answer: None, True),
+        (lambda answer: answer["outputs"][1]["data"].__setitem__(0, 0.125 + 1e-12), True),
+        (lambda answer: answer["outputs"][1]["data"].__setitem__(0, 0.125 + 1e-6), False),
+        (lambda answer: answer["outputs"][1]["data"].reverse(), False),
+        (lambda answer: answer["outputs"][1].__setitem__("shape", [2]), False),
+        (lambda answer: answer["outputs"][0]["data"].__setitem__(0, 0), False),
+        (lambda answer: answer["outputs"].pop(), False),
+        (lambda answer: answer["outputs"].reverse(), False),
+        (lambda answer: answer.__setitem__("id", "other"), False),
+        (lambda answer: answer.pop("id"), False),
+        (lambda answer: answer.__setitem__("model_name", "other"), False),
+    ],
+)
+def test_tensors_are_right_only_with_labels_probabilities_and_their_id(change, right: bool) -> None:  # type: ignore[no-untyped-def]
+    form = Tensors(FLIGHTS)
+    question = next(q for q in iter(lambda: form.ask(RANDOM), None) if q.rows == (1,))
+    asked = json.loads(question.body)
+    assert asked["inputs"][0]["data"] == [1.0, 0.5]
+    answer = {
+        "model_name": "flight-delay",
+        "model_version": "0123456789ab",
+        "id": asked["id"],
+        "outputs": [
+            {"name": "predict", "shape": [1], "datatype": "INT64", "data": [1]},
+            {"name": "predict_proba", "shape": [1, 2], "datatype": "FP64", "data": [0.125, 0.875]},
+        ],
+    }
+    change(answer)
+    assert form.is_right(question, json.dumps(answer).encode(), EXPECTED) is right
+    assert not form.is_right(question, b"<html>", EXPECTED)
+
+
+def test_every_open_user_has_its_form() -> None:
+    assert {kind.form for kind in users.OPEN} == set(users.forms(FLIGHTS))
 
 
 def test_a_release_with_another_model_has_other_right_answers() -> None:

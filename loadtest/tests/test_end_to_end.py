@@ -32,7 +32,7 @@ EXPECTED = Expectation(
 
 
 class Fleet(ThreadingHTTPServer):
-    """Answers V1 and the form rightly, until told to pause or to lie."""
+    """Answers the form, V1 and V2 rightly, until told to pause or to lie."""
 
     daemon_threads = True
     request_queue_size = 512
@@ -61,6 +61,18 @@ class Handler(BaseHTTPRequestHandler):
             text = body.decode().removeprefix("x=")
             index = ROWS.index(msgspec.json.decode(text, type=list[float]))
             answer = {"model_prediction": f"[{self._label(index)}]", "received_data": {"x": text}}
+        elif self.path == "/v2/models/m/infer":
+            asked = msgspec.json.decode(body)
+            index = ROWS.index(asked["inputs"][0]["data"])
+            probabilities = EXPECTED.probabilities[index]
+            answer = {
+                "model_name": "m",
+                "id": asked["id"],
+                "outputs": [
+                    {"name": "predict", "shape": [1], "data": [self._label(index)]},
+                    {"name": "predict_proba", "shape": [1, 2], "data": probabilities},
+                ],
+            }
         else:
             rows = [ROWS.index(row) for row in msgspec.json.decode(body)["instances"]]
             answer = {
