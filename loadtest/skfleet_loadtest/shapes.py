@@ -29,5 +29,5 @@ class Shape(LoadTestShape):
         if leader.aborted or since >= profile.duration_s + _TAIL_S:
             return None
         users = profile.rate(max(since, 0.0))
-        # All of them in one go: a rate that creeps up is not the rate that was asked for.
-        return users, float(users), of_profile(profile.closed, runner.user_classes)
+        # All of them in one go, up or down: a rate that creeps is not the rate that was asked for.
+        return users, float(profile.peak), of_profile(profile.closed, runner.user_classes)

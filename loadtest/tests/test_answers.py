@@ -9,7 +9,7 @@ import random
 import pytest
 
 from skfleet.errors import DocumentError
-from skfleet_loadtest import flights, users
+from skfleet_loadtest import flights
 from skfleet_loadtest.bearer import RETRY_S, renew_in
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights
 from skfleet_loadtest.protocols import Instances, OriginalForm, Tensors
@@ -93,10 +93,6 @@ def test_tensors_are_right_only_with_labels_probabilities_and_their_id(change, r
     change(answer)
     assert form.is_right(question, json.dumps(answer).encode(), EXPECTED) is right
     assert not form.is_right(question, b"<html>", EXPECTED)
-
-
-def test_every_open_user_has_its_form() -> None:
-    assert {kind.form for kind in users.OPEN} == set(users.forms(FLIGHTS))
 
 
 def test_a_release_with_another_model_has_other_right_answers() -> None:
