@@ -15,6 +15,7 @@ from skfleet.artifacts.store import Store
 from skfleet.builds import wheelhouse
 from skfleet.builds.publish import list_builds, publish_build
 from skfleet.errors import ConfigurationError
+from skfleet.vm.unpack import unpack
 
 REPO = Path(__file__).parents[3]
 
@@ -67,8 +68,7 @@ def test_own_wheel_is_the_same_bytes_again(tmp_path: Path) -> None:
 
 
 def test_it_installs_offline_with_hashes(built: wheelhouse.Wheelhouse, tmp_path: Path) -> None:
-    with tarfile.open(built.path) as tar:
-        tar.extractall(tmp_path / "house", filter="data")
+    unpack(built.path, tmp_path / "house")
     uv = Path(sys.executable).parent / "uv"
     python = tmp_path / "venv/bin/python"
     subprocess.run(

@@ -19,6 +19,7 @@ from .calls import Answer
 CONFIG = "python:skfleet.serving.gunicorn"
 APPLICATION = "skfleet.serving.application:application"
 LISTENERS = ("iap", "internal", "health", "metrics")
+WORKERS = 2  # the default of SKFLEET_WORKERS
 
 
 class Gunicorn:
@@ -77,6 +78,8 @@ class Gunicorn:
 
     def reload(self) -> None:
         """HUP, and wait until the old workers are gone."""
+        # The first worker answers before the second is forked; that one would not be waited for.
+        self.wait_for(lambda: len(self.workers()) == WORKERS)
         old = {worker.pid for worker in self.workers()}
         self.process.send_signal(signal.SIGHUP)
         self.wait_for(lambda: self.workers() and not old & {w.pid for w in self.workers()})

@@ -48,7 +48,14 @@ def play(vm: Any, tmp_path: Path, entry: str, **variables: Any) -> subprocess.Co
             str(tmp_path / "play.yml"),
         ],
         cwd=REPO,  # by the repository's own configuration, as an operator does
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "LANG": "C.UTF-8",
+            # Ansible asks the user database for the home, and not every user has one.
+            "ANSIBLE_HOME": str(tmp_path / "ansible"),
+            "ANSIBLE_REMOTE_TMP": str(tmp_path / "ansible/tmp"),
+        },
         capture_output=True,
         text=True,
         check=False,
