@@ -15,7 +15,7 @@ from skfleet.client.predict import Client
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.demo.calls import Doors
-from skfleet_local.demo.fleet import Fleet
+from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run
 
@@ -48,12 +48,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, 
 def wait_for_ready(fleet: Fleet, release: str, other_than: str = "") -> bool:
     return fleet.wait(
         "ready",
-        lambda vms: (
-            len(vms) == 1
-            and vms[0]["id"] != other_than
-            and vms[0]["readyz"] == "200"
-            and vms[0]["release"] == release
-        ),
+        lambda vms: len(vms) == 1 and vms[0]["id"] != other_than and serves(vms[0], release),
         seconds=180,
     )
 

@@ -19,7 +19,7 @@ from skfleet.errors import SkfleetError
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.demo.calls import Doors, refusals
-from skfleet_local.demo.fleet import Fleet
+from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.heal import kill_and_watch
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run, repository
@@ -84,10 +84,7 @@ def run(fleet: Fleet, report: Report) -> None:
             f"every VM becomes ready on release {release}",
             fleet.wait(
                 "all ready",
-                lambda vms: (
-                    len(vms) == VMS
-                    and all(vm["readyz"] == "200" and vm["release"] == release for vm in vms)
-                ),
+                lambda vms: len(vms) == VMS and all(serves(vm, release) for vm in vms),
                 seconds=120,
             ),
         )

@@ -18,6 +18,15 @@ from skfleet_local.demo.report import Report
 from skfleet_local.run import Run
 
 
+def serves(vm: dict[str, Any], release: str) -> bool:
+    """Whether a VM is ready on the release and gets traffic: load balancers see it a little later."""
+    return bool(
+        vm["readyz"] == "200"
+        and vm["release"] == release
+        and vm["external"] == vm["internal"] == "HEALTHY"
+    )
+
+
 class CommandFailed(SkfleetError):
     """A command of the demo ended with an error."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from skfleet.client.predict import Client
 from skfleet.errors import SkfleetError
-from skfleet_local.demo.fleet import Fleet
+from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
 
 _PAUSE_S = 0.02  # about 50 requests/s, one caller
@@ -44,10 +44,7 @@ def kill_and_watch(
         replaced = fleet.wait(
             "a new VM in its place",
             lambda vms: any(
-                vm["name"] == victim["name"]
-                and vm["id"] != victim["id"]
-                and vm["readyz"] == "200"
-                and vm["release"] == release
+                vm["name"] == victim["name"] and vm["id"] != victim["id"] and serves(vm, release)
                 for vm in vms
             ),
             seconds=90,
