@@ -127,6 +127,8 @@ class Up:
             "HOME": str(self.run.root),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
+            # Where sockets go when the run directory is deep: `down` looks in the same place.
+            **{k: os.environ[k] for k in ("TMPDIR", "XDG_RUNTIME_DIR") if k in os.environ},
             # fake-gcs-server holds each object it sends in memory; Go gives it back late unless told to.
             "GOMEMLIMIT": "128MiB",
             "GOGC": "50",
