@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -166,8 +167,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _pip(*arguments: str, reproducible: bool = False) -> None:
     environment = None
     if reproducible:
-        import os
-
         # Wheels are zip files; the earliest time they can state makes equal trees equal bytes.
         environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}
     result = subprocess.run(

@@ -15,25 +15,30 @@ from skfleet.errors import DocumentError
 _door = click.option(
     "--iap/--internal", "iap", default=True, help="Outside by IAP (default), or inside the VPC."
 )
-
-
-@click.command()
-@_door
-@click.option("--url", envvar="SKFLEET_URL", default="", show_envvar=True, help="Outside address.")
-@click.option(
+_url = click.option(
+    "--url", envvar="SKFLEET_URL", default="", show_envvar=True, help="Outside address."
+)
+_iap_audience = click.option(
     "--iap-audience",
     envvar="SKFLEET_IAP_AUDIENCE",
     default="",
     show_envvar=True,
     help="IAP's OAuth client id; without it the token is a JWT signed for the URL.",
 )
-@click.option(
+_internal_audience = click.option(
     "--internal-audience",
     envvar="SKFLEET_INTERNAL_AUDIENCE",
     default="",
     show_envvar=True,
     help="The fleet's own audience, for --internal.",
 )
+
+
+@click.command()
+@_door
+@_url
+@_iap_audience
+@_internal_audience
 def token(iap: bool, url: str, iap_audience: str, internal_audience: str) -> None:
     """Print a token for the Authorization header: curl -H "Authorization: Bearer $(skfleet token)"."""
     click.echo(make_token(iap, url, iap_audience, internal_audience))
@@ -48,7 +53,7 @@ def make_token(iap: bool, url: str, iap_audience: str, internal_audience: str) -
 
 @click.command()
 @_door
-@click.option("--url", envvar="SKFLEET_URL", default="", show_envvar=True, help="Outside address.")
+@_url
 @click.option(
     "--internal-url",
     envvar="SKFLEET_INTERNAL_URL",
@@ -56,20 +61,8 @@ def make_token(iap: bool, url: str, iap_audience: str, internal_audience: str) -
     show_envvar=True,
     help="Inside address, for --internal.",
 )
-@click.option(
-    "--iap-audience",
-    envvar="SKFLEET_IAP_AUDIENCE",
-    default="",
-    show_envvar=True,
-    help="IAP's OAuth client id.",
-)
-@click.option(
-    "--internal-audience",
-    envvar="SKFLEET_INTERNAL_AUDIENCE",
-    default="",
-    show_envvar=True,
-    help="The fleet's own audience.",
-)
+@_iap_audience
+@_internal_audience
 @click.option(
     "--ca-file",
     envvar="SKFLEET_CA_FILE",
