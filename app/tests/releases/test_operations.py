@@ -31,7 +31,7 @@ def parts(store: Store, bucket: str, artefact: Path) -> dict[str, object]:
         size=6,
     )
     return {
-        "build": build,
+        "app": operations.app_pin(build),
         "bundle": store.read(f"{bucket}/bundles/x.tar").pin(),
         "models": [operations.latest_model(store, bucket, "tiny")],
         "default_model": "tiny",

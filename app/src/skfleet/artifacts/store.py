@@ -101,6 +101,18 @@ class Store:
             )
         return data
 
+    def check_pin(self, pin: Pin) -> None:
+        """Raise ObjectMissing unless the pinned generation is there; its bytes are not read."""
+        blob = self._blob(pin.uri, pin.generation)
+        with _named_failures(pin.uri):
+            blob.reload(**self._patience)
+        if int(blob.generation) != pin.generation:
+            raise ObjectMissing(
+                f"Generation {pin.generation} is gone.",
+                where=pin.uri,
+                hint="Somebody replaced an immutable object; create a new release.",
+            )
+
     def find(self, uri: str) -> Stored | None:
         """Like `read`, or None where there is no such object."""
         try:

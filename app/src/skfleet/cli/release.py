@@ -20,9 +20,9 @@ from skfleet.cli.context import (
     require_bucket,
     require_fleet,
 )
-from skfleet.errors import ObjectMissing
+from skfleet.errors import ConfigurationError, ObjectMissing
 from skfleet.releases import operations
-from skfleet.releases.release import ModelPin, Pin
+from skfleet.releases.release import ModelPin, Pin, Release
 
 
 @click.group()
@@ -31,56 +31,94 @@ def release() -> None:
 
 
 @release.command()
+@click.option(
+    "--from",
+    "base",
+    default="",
+    metavar="ID",
+    help="A release to start from, or `desired`: what is not named here is as it is there.",
+)
 @click.option("--app", "version", default="", help="App build; default: the newest published.")
 @click.option(
     "--model",
     "models",
     multiple=True,
-    required=True,
     metavar="NAME[=DIGEST]",
     help="A model; may be repeated, the first is the default. Without a digest: its latest.",
 )
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; null takes it out."
+)
 @click.option(
     "--bundle", default="", metavar="SHA256", help="Roles bundle; default: this checkout's."
 )
 @click.option("--id", "release_id", default="", help="Id; default: time and digest.")
 @click.option("--notes", default="", help="What changes and why, for people.")
+@click.option("--draft", is_flag=True, help="Check and print it; write nothing.")
 @repo_option
+@fleet_option
 @bucket_option
 @json_option
 @click.pass_obj
 def create(
     operator: Operator,
+    base: str,
     version: str,
     models: tuple[str, ...],
     settings: tuple[str, ...],
     bundle: str,
     release_id: str,
     notes: str,
+    draft: bool,
     repo: Path,
+    fleet: str,
     bucket: str,
     as_json: bool,
 ) -> None:
     """Pin an app build, models, the roles bundle and settings in one immutable document."""
+    if not models and not base:
+        raise ConfigurationError(
+            "A release needs a model.", where="--model", hint="Name one, or start --from a release."
+        )
     bucket = require_bucket(bucket)
+    old = _base(operator, bucket, base, fleet) if base else None
     pins = [_model(operator, bucket, text) for text in models]
+    default = old.default_model if old else pins[0].name
+    named = {pin.name for pin in pins}
+    pins += [pin for pin in (old.models if old else ()) if pin.name not in named]
+    values = dict(old.settings if old else {}) | dict(map(operations.parse_setting, settings))
     made = operations.create(
         operator.store,
         bucket,
-        build=_build(operator, bucket, version),
-        bundle=_bundle(operator, bucket, bundle, repo),
+        app=operations.app_pin(_build(operator, bucket, version))
+        if version or old is None
+        else old.app,
+        bundle=_bundle(operator, bucket, bundle, repo) if bundle or old is None else old.bundle,
         models=pins,
-        default_model=pins[0].name,
-        settings=dict(operations.parse_setting(text) for text in settings),
+        default_model=default,
+        settings={name: value for name, value in values.items() if value is not None},
         by=operator.name,
         notes=notes,
         release_id=release_id,
+        draft=draft,
     )
     if as_json:
         print_json(msgspec.to_builtins(made))
     else:
         click.echo(made.id)
+
+
+def _base(operator: Operator, bucket: str, base: str, fleet: str) -> Release:
+    if base == "desired":
+        there = operations.read_desired(operator.store, bucket, require_fleet(fleet))
+        if there is None:
+            raise ObjectMissing(
+                f"Fleet '{fleet}' has no desired release to start from.",
+                where=operations.desired_uri(bucket, fleet),
+                hint="Create the first release without --from.",
+            )
+        base = there[0].current.release
+    return operations.load(operator.store, bucket, base)[0]
 
 
 def _build(operator: Operator, bucket: str, version: str) -> Build:

@@ -23,7 +23,7 @@ def create(
     store: Store,
     bucket: str,
     *,
-    build: Build,
+    app: AppPin,
     bundle: Pin,
     models: list[ModelPin],
     default_model: str,
@@ -31,8 +31,12 @@ def create(
     by: str,
     notes: str = "",
     release_id: str = "",
+    draft: bool = False,
 ) -> Release:
-    """Check that everything pinned is there, then write `releases/<id>.json`, create-only."""
+    """Check that everything pinned is there, then write `releases/<id>.json`, create-only.
+
+    A draft is checked like any other and not written.
+    """
     release_settings(settings)  # unknown names and bad values stop here, not on a VM
     if default_model not in {model.name for model in models}:
         raise ConfigurationError(
@@ -42,14 +46,6 @@ def create(
         )
     for model in models:
         store.read_pin(model.manifest)
-    app = AppPin(
-        uri=build.wheelhouse.uri,
-        generation=build.wheelhouse.generation,
-        sha256=build.wheelhouse.sha256,
-        version=build.version,
-        python=build.python,
-        platform=build.platform,
-    )
     content = msgspec.json.encode([app, bundle, models, settings], order="deterministic")
     release = Release(
         id=release_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{documents.sha256(content)[:6]}",
@@ -65,8 +61,21 @@ def create(
     # The constructor does not check field constraints; reading the written bytes does.
     data = documents.write(release)
     documents.read(Release, data, where=release.id)
-    store.create(release_uri(bucket, release.id), data, content_type="application/json")
+    if not draft:
+        store.create(release_uri(bucket, release.id), data, content_type="application/json")
     return release
+
+
+def app_pin(build: Build) -> AppPin:
+    """A published build as a release pins it."""
+    return AppPin(
+        uri=build.wheelhouse.uri,
+        generation=build.wheelhouse.generation,
+        sha256=build.wheelhouse.sha256,
+        version=build.version,
+        python=build.python,
+        platform=build.platform,
+    )
 
 
 def release_uri(bucket: str, release_id: str) -> str:

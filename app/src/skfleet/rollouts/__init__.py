@@ -1,0 +1,1 @@
+"""Rollouts: lease, plan, the gate's verdict, evidence. The playbooks act; here it is decided."""

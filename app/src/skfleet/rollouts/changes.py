@@ -1,0 +1,92 @@
+"""What a release changes: fields, and which golden predictions.
+
+The golden rows of both releases' models are asked of both models, loaded here from the bucket as a VM
+would load them; nothing is taken from what a manifest says of itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from skfleet.artifacts.fetch import fetch_model
+from skfleet.artifacts.store import Store
+from skfleet.backends import Model, load_model
+from skfleet.errors import SkfleetError
+from skfleet.releases.release import ModelPin, Release
+
+EXAMPLES = 5
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """How one model's golden predictions change. `largest`: of a probability's difference."""
+
+    model: str
+    rows: int
+    labels_changed: int
+    probabilities_changed: int
+    largest: float
+    examples: list[str]  # for people: the row's place, old and new answer
+
+    @property
+    def same(self) -> bool:
+        """Nothing changes."""
+        return not self.labels_changed and not self.probabilities_changed
+
+
+class NotComparable(SkfleetError):
+    """The models of two releases do not take the same rows."""
+
+
+def golden(store: Store, old: Release, new: Release, cache: Path) -> list[Answers]:
+    """Each model that both releases name and that differs; raises where a model cannot be loaded."""
+    before = {model.name: model for model in old.models}
+    return [
+        _compare(_load(store, before[model.name], cache), _load(store, model, cache))
+        for model in new.models
+        if model.name in before and before[model.name].manifest != model.manifest
+    ]
+
+
+def _load(store: Store, pin: ModelPin, cache: Path) -> Model:
+    manifest = pin.manifest
+    return load_model(fetch_model(store, manifest.uri, cache, manifest.generation, manifest.sha256))
+
+
+def _compare(old: Model, new: Model) -> Answers:
+    if [f.name for f in old.manifest.features] != [f.name for f in new.manifest.features]:
+        raise NotComparable(
+            f"Model '{new.name}' takes other features than before: callers' rows mean other things.",
+            where=f"models/{new.name}",
+            hint="Give it another name, or tell its callers and override with "
+            "-e rollout_override=answers -e rollout_reason=….",
+        )
+    rows = [*old.manifest.golden.rows, *new.manifest.golden.rows]
+    labels = list(zip(old.backend.predict(rows), new.backend.predict(rows), strict=True))
+    chances = list(
+        zip(old.backend.predict_proba(rows), new.backend.predict_proba(rows), strict=True)
+    )
+    apart = [
+        max((abs(a - b) for a, b in zip(x, y, strict=True)), default=0.0)
+        if len(x) == len(y)
+        else 1.0
+        for x, y in chances
+    ]
+    changed = [i for i, (a, b) in enumerate(labels) if a != b]
+    return Answers(
+        model=new.name,
+        rows=len(rows),
+        labels_changed=len(changed),
+        probabilities_changed=sum(difference > 1e-9 for difference in apart),
+        largest=max(apart, default=0.0),
+        examples=[
+            f"row {i}: {labels[i][0]} → {labels[i][1]} "
+            f"(probabilities {_short(chances[i][0])} → {_short(chances[i][1])})"
+            for i in changed[:EXAMPLES]
+        ],
+    )
+
+
+def _short(values: list[float]) -> str:
+    return "/".join(f"{value:.3f}" for value in values)
