@@ -169,14 +169,22 @@ def logs(what: str, follow: bool, lines: int) -> None:
 @click.argument("size", type=click.IntRange(0, 200))
 @failing_well
 def scale(size: int) -> None:
-    """Set the group's target size; VMs come and go in the background."""
+    """Set the autoscaler's minimum and the group's size; VMs come and go in the background."""
     from skfleet_local import client
     from skfleet_local.accounts import ACCOUNTS
-    from skfleet_local.compute.project import GROUP
+    from skfleet_local.compute.project import AUTOSCALER, GROUP
 
     run = current()
     addresses = run.require_state().addresses
     compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
+    links = compute.links
+    policy = compute.call("GET", links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
+    limits = {"minNumReplicas": size, "maxNumReplicas": max(size, policy["maxNumReplicas"])}
+    compute.change(
+        f"{links.region}/autoscalers?autoscaler={AUTOSCALER}",
+        {"autoscalingPolicy": limits},
+        method="PATCH",
+    )
     compute.change(f"{compute.links.manager(GROUP)}/resize?size={size}")
     click.echo(f"target size {size}")
 

@@ -99,8 +99,8 @@ class Compute:
                 return None
             raise
 
-    def change(self, url: str, body: dict[str, Any] | None = None) -> None:
+    def change(self, url: str, body: dict[str, Any] | None = None, method: str = "POST") -> None:
         """A change, waited for."""
-        operation = self.call("POST", url, body)
+        operation = self.call(method, url, body)
         while operation["status"] != "DONE":
             operation = self.call("POST", f"{operation['selfLink']}/wait")

@@ -6,6 +6,7 @@ Sources: Google's pages on autohealing, on distributing VMs over zones and on sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,3 +97,52 @@ def heal(init_runs: bool, liveness: Liveness, age_s: float, policy: HealthCheck 
 def verified(liveness: Liveness, age_s: float, policy: HealthCheck | None) -> bool:
     """Whether the group is done verifying a new VM."""
     return policy is None or liveness.was_healthy or age_s >= policy.initial_delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """An autoscaler's policy. Times in seconds."""
+
+    mode: str  # ON, OFF, ONLY_SCALE_OUT (or its old name ONLY_UP)
+    minimum: int
+    maximum: int
+    target: float  # share of a VM's CPU
+    stabilisation_s: float = 600.0
+
+
+def recommend(utilisations: Sequence[float], scaling: Scaling) -> tuple[int, str]:
+    """The size that brings utilisation to its target, within the limits, and why.
+
+    `utilisations`: share of each serving VM's CPU; none is no signal, and recommends the minimum.
+    """
+    load = sum(utilisations)
+    needed = math.ceil(load / scaling.target - 1e-9)
+    size = min(max(needed, scaling.minimum), scaling.maximum)
+    how = f"{load:.2f} VMs' worth of CPU at a target of {scaling.target:.0%} needs {needed}"
+    if size > needed:
+        return size, f"{how}, the minimum is {scaling.minimum}"
+    if size < needed:
+        return size, f"{how}, the maximum is {scaling.maximum}"
+    return size, how
+
+
+def scale(
+    size: int, now: float, history: Sequence[tuple[float, int]], scaling: Scaling
+) -> tuple[int, str]:
+    """The target size from the recommendations so far (time, size), the last one newest, and why.
+
+    Scaling out is at once; scaling in follows the largest recommendation of the stabilisation window,
+    and only once there is a whole window of them.
+    """
+    if scaling.mode == "OFF" or not history:
+        return size, "the autoscaler is off" if scaling.mode == "OFF" else "nothing is recommended"
+    newest = history[-1][1]
+    if newest > size:
+        return newest, "scale out"
+    if scaling.mode != "ON":
+        return size, "only scaling out is allowed"
+    window = [wanted for at, wanted in history if at >= now - scaling.stabilisation_s]
+    if history[0][0] > now - scaling.stabilisation_s:
+        return size, "the stabilisation window is not over"
+    highest = max(window, default=newest)
+    return (highest, "scale in") if highest < size else (size, "the size is right")

@@ -25,6 +25,7 @@ from skfleet_local.accounts import (
 from skfleet_local.addresses import Addresses
 from skfleet_local.client import BearerToken, Compute
 from skfleet_local.compute.project import (
+    AUTOSCALER,
     BUCKET,
     EXTERNAL_BACKEND,
     GROUP,
@@ -52,6 +53,8 @@ def apply(addresses: Addresses, edge: Edge, vms: int, token: str) -> None:
     if compute.find(links.manager(GROUP)) is None:
         body = manager(links, edge, vms)
         compute.change(f"{links.region}/instanceGroupManagers", body)
+    if compute.find(links.autoscaler(AUTOSCALER)) is None:
+        compute.change(f"{links.region}/autoscalers", autoscaler(links, vms))
 
 
 def template() -> dict[str, Any]:
@@ -106,6 +109,21 @@ def manager(links: Links, edge: Edge, vms: int) -> dict[str, Any]:
             "minimalAction": "REPLACE",
             "maxSurge": {"fixed": len(ZONES)},
             "maxUnavailable": {"fixed": 0},
+        },
+    }
+
+
+def autoscaler(links: Links, vms: int) -> dict[str, Any]:
+    """The regional autoscaler: never fewer than the fleet was made with, twice as many at most."""
+    return {
+        "name": AUTOSCALER,
+        "target": links.manager(GROUP),
+        "autoscalingPolicy": {
+            "mode": "ON",
+            "minNumReplicas": vms,
+            "maxNumReplicas": max(2 * vms, vms + 2),
+            "coolDownPeriodSec": 60,
+            "cpuUtilization": {"utilizationTarget": 0.6},
         },
     }
 

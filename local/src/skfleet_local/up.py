@@ -30,7 +30,7 @@ from skfleet_local import (
 from skfleet_local import edge as edges
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
 from skfleet_local.addresses import METRICS_PORT, choose
-from skfleet_local.compute.project import BUCKET, FLEET
+from skfleet_local.compute.project import BUCKET, FLEET, GROUP, REGION
 from skfleet_local.edge import Edge
 from skfleet_local.run import Run, State
 
@@ -230,6 +230,11 @@ def client_environment(run: Run, state: State) -> dict[str, str]:
         "SKFLEET_COMPUTE_ENDPOINT": addresses.compute_url,
         "GOOGLE_APPLICATION_CREDENTIALS": str(keys.key_file(run, ACCOUNTS["operator"])),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
+        # For inventories/local.
+        "SKFLEET_REGION": REGION,
+        "SKFLEET_GROUP": GROUP,
+        "SKFLEET_VMS": str(run.vms),
+        "SKFLEET_TIME_SCALE": f"{state.time_scale:g}",
         **_past_proxies(),
     }
 

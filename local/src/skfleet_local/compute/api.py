@@ -31,6 +31,8 @@ _ACCOUNT = web.RequestKey("account", Account)
 _GROUPS = "/regions/{region}/instanceGroupManagers"
 _GROUP = _GROUPS + "/{name}"
 _TEMPLATES = "/global/instanceTemplates"
+_AUTOSCALERS = "/regions/{region}/autoscalers"
+_MODES = ("ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP")
 
 
 @dataclass(slots=True)
@@ -57,6 +59,10 @@ class ComputeApi:
             ("POST", _GROUP + "/resize", self.resize),
             ("POST", _GROUP + "/recreateInstances", self.recreate),
             ("POST", _GROUP + "/deleteInstances", self.delete),
+            ("POST", _AUTOSCALERS, self.insert_autoscaler),
+            ("GET", _AUTOSCALERS, self.list_autoscalers),
+            ("PATCH", _AUTOSCALERS, self.patch_autoscaler),
+            ("GET", _AUTOSCALERS + "/{name}", self.get_autoscaler),
             ("GET", "/zones/{zone}/instances", self.list_instances),
             ("GET", "/zones/{zone}/instances/{name}", self.get_instance),
             ("GET", "/global/operations/{name}", self.get_operation),
@@ -201,6 +207,52 @@ class ComputeApi:
                 self.control.delete(item, f"asked for by {request[_ACCOUNT].email}")
         return self._operation(request, "deleteInstances", form)
 
+    # Autoscalers
+
+    async def insert_autoscaler(self, request: web.Request) -> web.Response:
+        """regionAutoscalers.insert"""
+        body = await _body(request)
+        name = _new_name(body, self.control.resources.autoscalers)
+        if str(body.get("target", "")).rpartition("/")[2] not in self.control.resources.groups:
+            raise ApiError(400, "Invalid value for field 'resource.target'", "invalid")
+        form = {
+            "kind": "compute#autoscaler",
+            "id": str(self.control.new_id()),
+            "creationTimestamp": timestamp(),
+            **body,
+            "name": name,
+            "autoscalingPolicy": _policy({"mode": "ON"}, body.get("autoscalingPolicy")),
+            "region": f"{self.links.project}/regions/{REGION}",
+            "status": "ACTIVE",
+            "selfLink": self.links.autoscaler(name),
+        }
+        self.control.resources.autoscalers[name] = form
+        return self._operation(request, "insert", form)
+
+    async def list_autoscalers(self, _: web.Request) -> web.Response:
+        """regionAutoscalers.list"""
+        items = [forms.autoscaler(form) for form in self.control.resources.autoscalers.values()]
+        return web.json_response(
+            {"kind": "compute#regionAutoscalerList", "id": "list", "items": items}
+        )
+
+    async def get_autoscaler(self, request: web.Request) -> web.Response:
+        """regionAutoscalers.get"""
+        found = _find(self.control.resources.autoscalers, request, "autoscalers")
+        return web.json_response(forms.autoscaler(found))
+
+    async def patch_autoscaler(self, request: web.Request) -> web.Response:
+        """regionAutoscalers.patch: what is not given stays as it is."""
+        body = await _body(request)
+        name = request.query.get("autoscaler") or str(body.get("name", ""))
+        form = self.control.resources.autoscalers.get(name)
+        if form is None:
+            raise _not_found(f"autoscalers/{name}")
+        form["autoscalingPolicy"] = _policy(
+            form["autoscalingPolicy"], body.get("autoscalingPolicy")
+        )
+        return self._operation(request, "patch", form)
+
     # VMs
 
     async def list_instances(self, request: web.Request) -> web.Response:
@@ -324,6 +376,19 @@ def _new_name(body: dict[str, Any], known: dict[str, dict[str, Any]]) -> str:
     if name in known:
         raise ApiError(409, f"The resource '{name}' already exists")
     return name
+
+
+def _policy(found: dict[str, Any], given: object) -> dict[str, Any]:
+    """An autoscaling policy with what is given in it; ApiError for one that means nothing."""
+    policy = {**found, **(given if isinstance(given, dict) else {})}
+    low, high = _size(policy.get("minNumReplicas", 0)), _size(policy.get("maxNumReplicas"))
+    if low > high:
+        raise ApiError(
+            400, "minNumReplicas must not be greater than maxNumReplicas in autoscalingPolicy."
+        )
+    if policy.get("mode") not in _MODES:
+        raise ApiError(400, f"Invalid value for field 'mode': '{policy.get('mode')}'", "invalid")
+    return policy
 
 
 def _size(value: object) -> int:

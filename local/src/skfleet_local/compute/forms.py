@@ -88,6 +88,11 @@ def manager(links: Links, form: dict[str, Any], members: Iterable[Instance]) -> 
     return {**body, "fingerprint": fingerprint(form)}
 
 
+def autoscaler(form: dict[str, Any]) -> dict[str, Any]:
+    """An `Autoscaler`; what the stand-in notes for itself begins with `_`."""
+    return {key: value for key, value in form.items() if not key.startswith("_")}
+
+
 def backend_service(links: Links, edge: Edge, name: str) -> dict[str, Any] | None:
     """One of the two `BackendService`s that Terraform makes; None for any other name."""
     if name not in (EXTERNAL_BACKEND, INTERNAL_BACKEND):

@@ -23,6 +23,7 @@ from skfleet_local import decisions, envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
 from skfleet_local.cloud.metadata import Facts
+from skfleet_local.compute.autoscaler import Autoscaling
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.decisions import Liveness, Member
@@ -52,11 +53,15 @@ class ControlLoop:
     # Seeded, so that a run's names are the same every time.
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     liveness: dict[str, Liveness] = field(default_factory=dict)
+    _scaling: Autoscaling = field(init=False)
     _busy: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _written: str = ""
     _saved: bytes = b""
+
+    def __post_init__(self) -> None:
+        self._scaling = Autoscaling(self.run.root, self.resources, self.time_scale)
 
     async def loop(self) -> None:
         """For ever."""
@@ -73,6 +78,8 @@ class ControlLoop:
 
     def tick(self, now: float) -> None:
         """Look once at everything and begin what is due."""
+        for why in self._scaling.step(now):
+            self._event(None, "autoscale", why)
         for name in self.resources.groups:
             self._resize(name, now)
         for instance in list(self.resources.instances.values()):

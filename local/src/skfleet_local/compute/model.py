@@ -40,6 +40,7 @@ class Resources(msgspec.Struct, kw_only=True):
     templates: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}
     instances: dict[str, Instance] = {}
+    autoscalers: dict[str, dict[str, Any]] = {}
     last_id: int = 1000
 
     @classmethod

@@ -12,6 +12,7 @@ ZONES = (f"{REGION}-a", f"{REGION}-b", f"{REGION}-c")
 
 GROUP = "skfleet"
 TEMPLATE = "skfleet-1"
+AUTOSCALER = "skfleet"
 LIVENESS_CHECK = "skfleet-livez"
 READINESS_CHECK = "skfleet-readyz"
 EXTERNAL_BACKEND = "skfleet-external"
@@ -62,6 +63,10 @@ class Links:
     def manager(self, name: str) -> str:
         """A regional managed instance group."""
         return f"{self.region}/instanceGroupManagers/{name}"
+
+    def autoscaler(self, name: str) -> str:
+        """A regional autoscaler."""
+        return f"{self.region}/autoscalers/{name}"
 
     def group(self, name: str) -> str:
         """The unmanaged half of it, which backend services name."""

@@ -1,0 +1,90 @@
+"""What Compute Engine refuses, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skfleet.errors import SkfleetError
+
+
+class ComputeRefused(SkfleetError):
+    """The API answered with an error, or cannot be reached."""
+
+
+class ComputeUnavailable(ComputeRefused):
+    """The API cannot be reached, or is overloaded; worth trying again later."""
+
+    exit_code = 3
+
+
+class ComputeForbidden(ComputeRefused):
+    """The caller may not do this."""
+
+
+class ComputeMissing(ComputeRefused):
+    """There is no such resource."""
+
+
+class FingerprintChanged(ComputeRefused):
+    """Somebody else changed the resource since it was read; nothing was written."""
+
+
+class QuotaExceeded(ComputeRefused):
+    """The project may have no more of this in the region."""
+
+
+class Stockout(ComputeRefused):
+    """The zone has no such machines to give now."""
+
+
+class DeadlinePassed(ComputeRefused):
+    """What was begun is not done in time; it goes on."""
+
+
+_HINTS: dict[type[ComputeRefused], str] = {
+    ComputeForbidden: "`skfleet doctor` says which permission is missing, and to whom.",
+    ComputeMissing: "Compare the names with `terraform output -json ansible`.",
+    FingerprintChanged: "Look at what changed, and start again.",
+    QuotaExceeded: "Ask for more of this quota, or make room; the VMs that are there keep serving.",
+    Stockout: "Another zone or machine type may have some; the group goes on trying by itself.",
+    ComputeUnavailable: "Try again later.",
+}
+_BY_CODE: dict[str, type[ComputeRefused]] = {
+    "QUOTA_EXCEEDED": QuotaExceeded,
+    "ZONE_RESOURCE_POOL_EXHAUSTED": Stockout,
+    "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": Stockout,
+}
+_BY_STATUS: dict[int, type[ComputeRefused]] = {
+    401: ComputeForbidden,
+    403: ComputeForbidden,
+    404: ComputeMissing,
+    412: FingerprintChanged,
+    429: ComputeUnavailable,
+    500: ComputeUnavailable,
+    502: ComputeUnavailable,
+    503: ComputeUnavailable,
+}
+
+
+def of_answer(status: int, body: Any, where: str) -> ComputeRefused:
+    """The failure that an error answer states. A quota may be refused with 403."""
+    error = body.get("error", {}) if isinstance(body, Mapping) else {}
+    message = str(error.get("message") or f"Google answered {status}.")
+    reasons = {str(item.get("reason", "")) for item in error.get("errors", [])}
+    kind = _BY_STATUS.get(status, ComputeRefused)
+    if "quotaExceeded" in reasons:
+        kind = QuotaExceeded
+    return kind(_sentence(message), where=where, hint=_HINTS.get(kind, ""))
+
+
+def of_errors(errors: Sequence[Mapping[str, Any]], where: str) -> ComputeRefused:
+    """The failure that an operation's or an instance's `errors` state; the first one names it."""
+    first = errors[0]
+    kind = _BY_CODE.get(str(first.get("code", "")), ComputeRefused)
+    words = " ".join(_sentence(str(item.get("message") or item.get("code"))) for item in errors)
+    return kind(words, where=where, hint=_HINTS.get(kind, ""))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,237 @@
+"""Filters of the rollout playbooks: pure decisions, for conditions and variables.
+
+`vms` is what inventory and VMs say (`hostvars`), `info` the answer of the module `mig`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from skfleet.rollouts import gate
+
+_FOUND = (
+    "release",
+    "ready",
+    "why_not",
+    "drained_by",
+    "python",
+    "platform",
+    "image_contracts",
+)
+
+
+def gate_verdict(soak: dict[str, Any], slo: dict[str, Any], old: dict[str, Any] | None) -> Any:
+    """Judge a VM's soak by slo.yml's objectives and beside an old VM's soak, if there is one."""
+    verdict = gate.judge(
+        msgspec.convert(soak, gate.Soak),
+        msgspec.convert(old, gate.Soak) if old else None,
+        gate.objectives(slo),
+    )
+    return msgspec.to_builtins(verdict)
+
+
+def serving(info: Mapping[str, Any]) -> list[str]:
+    """The VMs that every load balancer sends traffic to."""
+    views = info["backends"].values()
+    names = [instance["name"] for instance in info["instances"]]
+    return [name for name in names if all(view.get(name) == "HEALTHY" for view in views)]
+
+
+def plan_vms(names: Sequence[str], hostvars: Any, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The VMs as `skfleet.rollouts.plan` takes them."""
+    healthy = set(serving(info))
+    actions = {instance["name"]: instance["action"] for instance in info["instances"]}
+    found = []
+    for name in names:
+        looked = hostvars[name].get("vm_found") or {"reachable": False}
+        found.append(
+            {
+                "name": name,
+                "zone": hostvars[name].get("skfleet_zone", ""),
+                "reachable": looked["reachable"],
+                **{field: looked[field] for field in _FOUND if field in looked},
+                "serving": name in healthy,
+                "stable": actions.get(name, "NONE") == "NONE",
+            }
+        )
+    return found
+
+
+def goes_on(batches: Sequence[Mapping[str, Any]], host: str, hostvars: Any, tolerance: int) -> bool:
+    """Whether the batches before this VM's went well enough. The first one must go well altogether."""
+    for number, batch in enumerate(batches):
+        if host in batch["vms"]:
+            return True
+        failed = [vm for vm in batch["vms"] if hostvars[vm].get("rollout_state") != "ok"]
+        if len(failed) > (tolerance if number else 0):
+            return False
+    return False
+
+
+def failed_vms(plan: Mapping[str, Any], hostvars: Any) -> list[str]:
+    """The VMs that were begun with and did not get through."""
+    names = [vm for batch in plan["batches"] for vm in batch["vms"]]
+    return [vm for vm in names if hostvars[vm].get("rollout_state", "ok") == "failed"]
+
+
+def complete(plan: Mapping[str, Any], hostvars: Any, tolerance: int) -> bool:
+    """Whether every batch went well enough."""
+    for number, batch in enumerate(plan["batches"]):
+        failed = [vm for vm in batch["vms"] if hostvars[vm].get("rollout_state") != "ok"]
+        if len(failed) > (tolerance if number else 0):
+            return False
+    return True
+
+
+def beside(names: Sequence[str], hostvars: Any, target: str) -> str:
+    """A VM that serves the old release still, to compare with; empty where there is none."""
+    for name in names:
+        looked = hostvars[name].get("vm_found") or {}
+        untouched = not hostvars[name].get("rollout_touched")
+        if untouched and looked.get("ready") and looked.get("release") != target:
+            return name
+    return ""
+
+
+def evidence_hosts(names: Sequence[str], hostvars: Any, recreated: Sequence[str]) -> dict[str, Any]:
+    """What happened to each VM, as `skfleet.rollouts.evidence` takes it."""
+    hosts = {}
+    for name in names:
+        facts = hostvars.get(name) or {}
+        state = facts.get("rollout_state", "untouched")
+        hosts[name] = {
+            "zone": facts.get("skfleet_zone", ""),
+            "before": facts.get("rollout_before", ""),
+            "after": facts.get("rollout_after", ""),
+            "state": "recreated" if name in recreated else state,
+            "hot": bool(facts.get("rollout_hot")),
+            "words": facts.get("rollout_said") or facts.get("rollout_words", ""),
+            "gate": facts.get("rollout_gate") or {},
+        }
+    return hosts
+
+
+def create_option(setting: Mapping[str, Any]) -> str:
+    """A setting as `skfleet release create` takes it."""
+    return f"--set={setting['key']}={json.dumps(setting['value'])}"
+
+
+def diverged(names: Sequence[str], hostvars: Any, release: str) -> list[str]:
+    """The VMs that can be reached and do not serve this release, ready and undrained; worst first."""
+    found = []
+    for name in names:
+        looked = hostvars[name].get("vm_found") or {}
+        there = looked.get("release") == release and looked.get("ready")
+        if looked.get("reachable") and not (there and not looked.get("drained_by")):
+            found.append(name)
+    away = out_of_traffic(found, hostvars)
+    return [*away, *(name for name in found if name not in away)]
+
+
+def out_of_traffic(names: Sequence[str], hostvars: Any) -> list[str]:
+    """The VMs that were drained, or not ready, when they were looked at."""
+    looks = {name: hostvars[name].get("vm_found") or {} for name in names}
+    return [
+        name
+        for name, looked in looks.items()
+        if looked.get("drained_by") or not looked.get("ready")
+    ]
+
+
+def stranded(
+    names: Sequence[str], hostvars: Any, plan: Mapping[str, Any], desired: bool
+) -> list[str]:
+    """The VMs that no step can bring to where the fleet is now: unreachable, or failed at the last."""
+    wanted = plan["release"] if desired else plan["before"]
+    lost = []
+    for name in names:
+        facts = hostvars[name]
+        touched = facts.get("rollout_touched")
+        unreachable = not (facts.get("vm_found") or {"reachable": True}).get("reachable")
+        failed = facts.get("rollout_state") == "failed"
+        if unreachable or (failed and touched) or (touched and not wanted):
+            lost.append(name)
+    return lost
+
+
+def undrainable(
+    names: Sequence[str], hostvars: Any, release: str, lease: Mapping[str, Any]
+) -> list[str]:
+    """The VMs that the lease's last runs drained and that serve the desired release."""
+    runs = {(lease.get("holder") or {}).get("run", ""), lease.get("left_by", "")} - {""}
+    looks = {name: hostvars[name].get("vm_found") or {} for name in names}
+    return [
+        name
+        for name, looked in looks.items()
+        if looked.get("drained_by") in runs and looked.get("release") == release and looked["ready"]
+    ]
+
+
+def fleet_status(
+    names: Sequence[str],
+    hostvars: Any,
+    info: Mapping[str, Any],
+    desired: Mapping[str, Any],
+    lease: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Lines for a person, and what is not as it should be."""
+    healthy = set(serving(info))
+    wanted = desired["release"]
+    lines, problems = [], []
+    for name in names:
+        looked = hostvars[name].get("vm_found") or {}
+        state = "serving" if name in healthy else "not serving"
+        if not looked.get("reachable"):
+            state = "unreachable"
+        elif looked["drained_by"]:
+            state = f"drained by {looked['drained_by']}"
+        elif not looked["ready"]:
+            state = f"not ready: {looked['why_not']}"
+        release = looked.get("release") or "no release"
+        lines.append(f"{name}  {hostvars[name].get('skfleet_zone', '')}  {release}  {state}")
+        if state != "serving" or (wanted and release != wanted):
+            problems.append(f"{name} has {release} and is {state}.")
+    group, scaler = info["group"], info["autoscaler"]
+    lines.append(f"desired {wanted or 'none'}, {len(names)} of {group['target_size']} VMs")
+    if scaler:
+        lines.append(f"autoscaler {scaler['mode']}, {scaler['min']} to {scaler['max']} VMs")
+    holder = lease["holder"]
+    if holder:
+        state = "whose controller has ended" if lease["dead"] else "at work"
+        lines.append(
+            f"lease: rollout {holder['run']} of {holder['by']} on {holder['host']}, {state}"
+        )
+        if lease["dead"]:
+            problems.append("A dead rollout holds the lease: playbooks/unlock.yml gives it back.")
+    else:
+        lines.append("lease: free")
+    if len(names) != group["target_size"]:
+        problems.append(f"{len(names)} VMs, where the target size is {group['target_size']}.")
+    return {"lines": lines, "problems": problems}
+
+
+class FilterModule:
+    """Ansible's interface."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name → filter."""
+        return {
+            "gate_verdict": gate_verdict,
+            "serving_vms": serving,
+            "plan_vms": plan_vms,
+            "goes_on": goes_on,
+            "failed_vms": failed_vms,
+            "complete": complete,
+            "beside": beside,
+            "evidence_hosts": evidence_hosts,
+            "create_option": create_option,
+            "diverged": diverged,
+            "stranded": stranded,
+            "out_of_traffic": out_of_traffic,
+            "undrainable": undrainable,
+            "fleet_status": fleet_status,
+        }

@@ -1,0 +1,115 @@
+"""Ansible inventory: the VMs of a managed instance group, as its API lists them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+
+DOCUMENTATION = r"""
+name: skfleet
+short_description: VMs of a regional managed instance group
+description:
+  - Lists the group's VMs through the Compute Engine API, the same way for Google's and for the local fleet.
+  - Groups are C(fleet) with every VM and C(zone_NAME), below C(skfleet), like C(controller) and C(loadgen).
+  - An API that cannot be asked is an error, never an empty inventory.
+extends_documentation_fragment: [constructed]
+options:
+  plugin:
+    description: Name of this plugin.
+    required: true
+    choices: [skfleet]
+  endpoint:
+    description: Base of the API; empty is Google's. A template, as all values below.
+    type: str
+    default: ""
+  project:
+    description: Project of the group.
+    type: str
+    required: true
+  region:
+    description: Region of the group.
+    type: str
+    required: true
+  group:
+    description: Name of the group.
+    type: str
+    required: true
+author: skfleet
+"""
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable):
+    """Ansible's interface."""
+
+    NAME = "skfleet"
+
+    def verify_file(self, path: str) -> bool:
+        """Files that end in `skfleet.yml`."""
+        return super().verify_file(path) and path.endswith("skfleet.yml")
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = False) -> None:
+        """Fill the inventory."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        self._base_groups()
+        from skfleet.errors import SkfleetError
+
+        try:
+            target, vms = self._ask()
+        except SkfleetError as error:
+            raise AnsibleParserError(f"{path}: {error}") from None
+        for vm, address in vms:
+            self._add(vm, address)
+        if len(vms) != target:
+            self.display.warning(f"{len(vms)} VMs, where the group's target size is {target}.")
+
+    def _base_groups(self) -> None:
+        self.inventory.add_group("skfleet")
+        for name in ("fleet", "loadgen", "controller"):
+            self.inventory.add_group(name)
+            self.inventory.add_child("skfleet", name)
+        self.inventory.add_host("localhost", group="controller")
+        self.inventory.set_variable("localhost", "ansible_connection", "local")
+        # Modules of the controller need what this process has: skfleet itself.
+        self.inventory.set_variable("localhost", "ansible_python_interpreter", sys.executable)
+
+    def _ask(self) -> tuple[int, list[tuple[Any, str]]]:
+        from skfleet.compute.client import Compute
+
+        def option(name: str) -> str:
+            return str(self.templar.template(self.get_option(name)))
+
+        api = Compute(option("project"), option("region"), option("endpoint"))
+        group = api.group(option("group"))
+        vms = []
+        for vm in api.managed(group.name):
+            # What leaves gets nothing more; what has no disk yet cannot be reached.
+            if vm.current_action == "DELETING" or not vm.id or not vm.instance_status:
+                continue
+            vms.append((vm, api.instance(vm.zone, vm.short).address))
+        return group.target_size, [(vm, address) for vm, address in vms if address]
+
+    def _add(self, vm: Any, address: str) -> None:
+        name = vm.short
+        self.inventory.add_host(name, group="fleet")
+        facts = {
+            "ansible_host": address,
+            "skfleet_address": address,
+            "skfleet_zone": vm.zone,
+            "skfleet_instance_id": vm.id,
+        }
+        for key, value in facts.items():
+            self.inventory.set_variable(name, key, value)
+        zone = self.inventory.add_group("zone_" + vm.zone.replace("-", "_"))
+        self.inventory.add_child("fleet", zone)
+        self.inventory.add_child(zone, name)
+        strict = self.get_option("strict")
+        variables = self.inventory.get_host(name).get_vars()
+        self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
+        self._add_host_to_keyed_groups(
+            self.get_option("keyed_groups"), variables, name, strict=strict
+        )

@@ -1,0 +1,371 @@
+"""Ansible module: the managed instance group, its autoscaler and the load balancers' view of its VMs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: mig
+short_description: A regional managed instance group, its autoscaler and its backend health
+description:
+  - Speaks to the Compute Engine API through skfleet's client, as the controller's default credentials.
+options:
+  endpoint:
+    description: Base of the API; empty is Google's.
+    type: str
+    default: ""
+  project:
+    description: Project of the group.
+    type: str
+    required: true
+  region:
+    description: Region of the group.
+    type: str
+    required: true
+  group:
+    description: Name of the group.
+    type: str
+    required: true
+  backends:
+    description: Backend services that send the group traffic.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      regional:
+        description: Whether it is a regional one.
+        type: bool
+        default: false
+  action:
+    description:
+      - C(info) looks. C(autoscaler) sets mode and minimum. C(recreate), C(delete) and C(resize) change VMs.
+      - C(versions) sets templates and their sizes. C(wait_health) waits for the load balancers' view.
+    type: str
+    required: true
+    choices: [info, autoscaler, recreate, delete, resize, versions, wait_health]
+  instances:
+    description: Names of VMs.
+    type: list
+    elements: str
+    default: []
+  mode:
+    description: Mode of the autoscaler, as published.
+    type: str
+    choices: ["ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP"]
+  minimum:
+    description: The autoscaler's minimum, in VMs.
+    type: int
+  size:
+    description: Target size, in VMs.
+    type: int
+  versions:
+    description: Templates of the group, C(template) and either C(fixed), C(percent) or neither for the rest.
+    type: list
+    elements: dict
+    default: []
+  state:
+    description: Health to wait for, in every backend service; a VM that one does not know is UNHEALTHY.
+    type: str
+    choices: [HEALTHY, UNHEALTHY]
+  looks:
+    description: Looks in a row that must agree.
+    type: int
+    default: 2
+  interval_s:
+    description: Seconds between looks.
+    type: float
+    default: 1
+  wait_s:
+    description: Seconds to wait for the VMs after C(recreate), C(delete), C(resize), and for C(wait_health).
+    type: float
+    default: 0
+author: skfleet
+"""
+
+EXAMPLES = r"""
+- name: Wait until no load balancer sends it traffic
+  mig:
+    project: acme
+    region: us-central1
+    group: skfleet
+    backends: [{name: skfleet-external}, {name: skfleet-internal, regional: true}]
+    action: wait_health
+    instances: [skfleet-x7c2]
+    state: UNHEALTHY
+    wait_s: 60
+"""
+
+RETURN = r"""
+group:
+  description: name, target_size, stable, versions.
+  type: dict
+  returned: with info
+instances:
+  description: name, id, zone, status, action, health, address, template and errors of each VM.
+  type: list
+  elements: dict
+  returned: with info
+autoscaler:
+  description: name, mode, min, max, recommended; null where there is none.
+  type: dict
+  returned: with info
+backends:
+  description: Backend service to VM to health.
+  type: dict
+  returned: with info and wait_health
+before:
+  description: What was set before.
+  type: dict
+  returned: with autoscaler
+seconds:
+  description: How long it took.
+  type: float
+  returned: with wait_health, recreate, delete, resize
+"""
+
+PAUSE_S = 1.0
+
+
+class Mig:
+    """One run of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        from skfleet.compute.client import Compute
+
+        self.module, self.options = module, module.params
+        self.name = self.options["group"]
+        self.api = Compute(
+            self.options["project"], self.options["region"], self.options["endpoint"]
+        )
+
+    def info(self) -> dict[str, Any]:
+        """Everything that a rollout looks at."""
+        group = self.api.group(self.name)
+        scaler = self.api.autoscaler(self.name)
+        vms = []
+        for vm in self.api.managed(self.name):
+            # A VM that is still to be made has no instance to ask for.
+            made = vm.id and vm.instance_status
+            vms.append(
+                {
+                    "name": vm.short,
+                    "id": vm.id,
+                    "zone": vm.zone,
+                    "status": vm.instance_status,
+                    "action": vm.current_action,
+                    "health": vm.health,
+                    "address": self.api.instance(vm.zone, vm.short).address if made else "",
+                    "template": vm.version.instance_template if vm.version else "",
+                    "errors": vm.errors,
+                }
+            )
+        return {
+            "changed": False,
+            "group": {
+                "name": group.name,
+                "target_size": group.target_size,
+                "stable": group.status.is_stable,
+                "versions": [{"template": version.instance_template} for version in group.versions],
+            },
+            "instances": vms,
+            "autoscaler": scaler
+            and {
+                "name": scaler.name,
+                "mode": scaler.autoscaling_policy.mode,
+                "min": scaler.autoscaling_policy.min_num_replicas,
+                "max": scaler.autoscaling_policy.max_num_replicas,
+                "recommended": scaler.recommended_size,
+            },
+            "backends": self.views(),
+        }
+
+    def views(self) -> dict[str, dict[str, str]]:
+        """Each load balancer's view of the VMs."""
+        group = self.api.group(self.name)
+        return {
+            backend["name"]: self.api.backend_health(
+                backend["name"], group, regional=backend["regional"]
+            )
+            for backend in self.options["backends"]
+        }
+
+    def autoscaler(self) -> dict[str, Any]:
+        """Set mode and minimum."""
+        found = self.api.autoscaler(self.name)
+        if found is None:
+            self.module.fail_json(msg=f"Group '{self.name}' has no autoscaler.")
+        policy = found.autoscaling_policy
+        before = {"mode": policy.mode, "min": policy.min_num_replicas}
+        mode = self.options["mode"] or policy.mode
+        minimum = self.options["minimum"]
+        after = {"mode": mode, "min": policy.min_num_replicas if minimum is None else minimum}
+        changed = before != after
+        if changed and not self.module.check_mode:
+            self.api.set_autoscaler(found.name, mode=after["mode"], minimum=after["min"])
+        return {"changed": changed, "before": before, "after": after}
+
+    def recreate(self) -> dict[str, Any]:
+        """Recreate VMs, and wait until they are made and live."""
+        names = self.options["instances"]
+        if not names or self.module.check_mode:
+            return {"changed": bool(names), "seconds": 0.0}
+        ids = {vm.short: vm.id for vm in self.api.managed(self.name)}
+        self.api.recreate(self.name, names)
+        return self._wait(
+            lambda vms: all(
+                name in vms
+                and vms[name].id not in ("", ids.get(name))
+                and vms[name].current_action == "NONE"
+                and vms[name].health in ("HEALTHY", "UNKNOWN")
+                for name in names
+            ),
+            "recreated",
+        )
+
+    def delete(self) -> dict[str, Any]:
+        """Delete VMs that are there, and wait until they are gone."""
+        there = {vm.short for vm in self.api.managed(self.name)}
+        names = [name for name in self.options["instances"] if name in there]
+        if not names or self.module.check_mode:
+            return {"changed": bool(names), "seconds": 0.0}
+        self.api.delete(self.name, names)
+        return self._wait(lambda vms: not set(names) & set(vms), "deleted")
+
+    def resize(self) -> dict[str, Any]:
+        """Set the target size, and wait until the group is at rest."""
+        size = self.options["size"]
+        if size is None:
+            self.module.fail_json(msg="resize needs size.")
+        changed = self.api.group(self.name).target_size != size
+        if not changed or self.module.check_mode:
+            return {"changed": changed, "seconds": 0.0}
+        self.api.resize(self.name, size)
+        return self._wait(
+            lambda vms: (
+                len(vms) == size and all(vm.current_action == "NONE" for vm in vms.values())
+            ),
+            "there",
+        )
+
+    def versions(self) -> dict[str, Any]:
+        """Set the group's templates."""
+        wanted = []
+        for version in self.options["versions"]:
+            size = {key: int(version[key]) for key in ("fixed", "percent") if key in version}
+            wanted.append(
+                {"instanceTemplate": version["template"], **({"targetSize": size} if size else {})}
+            )
+        if self.module.check_mode:
+            return {"changed": True}
+        return {"changed": self.api.set_versions(self.name, wanted)}
+
+    def wait_health(self) -> dict[str, Any]:
+        """Wait until every load balancer sees the VMs so, several looks in a row."""
+        names, state = self.options["instances"], self.options["state"]
+        began, agreed = time.monotonic(), 0
+        while True:
+            views = self.views()
+            other = [
+                f"{name} is {view.get(name, 'unknown')} in {backend}"
+                for backend, view in views.items()
+                for name in names
+                if (view.get(name) == "HEALTHY") != (state == "HEALTHY")
+            ]
+            agreed = 0 if other else agreed + 1
+            seconds = round(time.monotonic() - began, 2)
+            if agreed >= self.options["looks"]:
+                return {"changed": False, "seconds": seconds, "backends": views}
+            if seconds > self.options["wait_s"]:
+                words = ", ".join(other) or "the view changes at every look"
+                self.module.fail_json(
+                    msg=f"Not {state} in every load balancer after {seconds:.0f} s: {words}."
+                )
+            time.sleep(self.options["interval_s"])
+
+    def _wait(self, done: Any, what: str) -> dict[str, Any]:
+        from skfleet.compute.errors import of_errors
+
+        names, began = self.options["instances"], time.monotonic()
+        while self.options["wait_s"] > 0:
+            vms = {vm.short: vm for vm in self.api.managed(self.name)}
+            if done(vms):
+                break
+            seconds = time.monotonic() - began
+            if seconds > self.options["wait_s"]:
+                states = ", ".join(
+                    f"{name}: {vm.current_action} {vm.health}"
+                    for name, vm in vms.items()
+                    if not names or name in names
+                )
+                failed = [error for vm in vms.values() for error in vm.errors]
+                reason = f" {of_errors(failed, self.name)}" if failed else ""
+                self.module.fail_json(
+                    msg=f"Not {what} after {seconds:.0f} s ({states or 'no VM'}).{reason}"
+                )
+            time.sleep(PAUSE_S)
+        return {"changed": True, "seconds": round(time.monotonic() - began, 2)}
+
+
+def main() -> None:
+    """The module."""
+    module = AnsibleModule(
+        argument_spec={
+            "endpoint": {"default": ""},
+            "project": {"required": True},
+            "region": {"required": True},
+            "group": {"required": True},
+            "backends": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"required": True},
+                    "regional": {"type": "bool", "default": False},
+                },
+            },
+            "action": {
+                "required": True,
+                "choices": [
+                    "info",
+                    "autoscaler",
+                    "recreate",
+                    "delete",
+                    "resize",
+                    "versions",
+                    "wait_health",
+                ],
+            },
+            "instances": {"type": "list", "elements": "str", "default": []},
+            "mode": {"choices": ["ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP"]},
+            "minimum": {"type": "int"},
+            "size": {"type": "int"},
+            "versions": {"type": "list", "elements": "dict", "default": []},
+            "state": {"choices": ["HEALTHY", "UNHEALTHY"]},
+            "looks": {"type": "int", "default": 2},
+            "interval_s": {"type": "float", "default": 1.0},
+            "wait_s": {"type": "float", "default": 0.0},
+        },
+        required_if=[
+            ("action", "wait_health", ("state", "instances")),
+            ("action", "versions", ("versions",)),
+        ],
+        supports_check_mode=True,
+    )
+    from skfleet.errors import SkfleetError
+
+    try:
+        answer = getattr(Mig(module), module.params["action"])()
+    except SkfleetError as error:
+        module.fail_json(msg=str(error), failure=type(error).__name__)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
