@@ -27,11 +27,20 @@ _FOUND = (
 def gate_verdict(soak: dict[str, Any], slo: dict[str, Any], old: dict[str, Any] | None) -> Any:
     """Judge a VM's soak by slo.yml's objectives and beside an old VM's soak, if there is one."""
     verdict = gate.judge(
-        msgspec.convert(soak, gate.Soak),
-        msgspec.convert(old, gate.Soak) if old else None,
-        gate.objectives(slo),
+        msgspec.convert(plain(soak), gate.Soak),
+        msgspec.convert(plain(old), gate.Soak) if old else None,
+        gate.objectives(plain(slo)),
     )
     return msgspec.to_builtins(verdict)
+
+
+def plain(value: Any) -> Any:
+    """Ansible's lazy containers as ordinary ones."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(value[key]) for key in value}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
 
 
 def serving(info: Mapping[str, Any]) -> list[str]:
