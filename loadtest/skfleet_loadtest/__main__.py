@@ -135,6 +135,36 @@ def report(run_directory: Path, baseline: str, events: str) -> None:
 
 
 @main.command()
+@click.option("--rate", type=float, default=200.0, show_default=True, help="Requests a second.")
+@click.option("--seconds", type=float, default=0.0, help="How long; default: until SIGTERM.")
+@click.option("--until-file", type=click.Path(path_type=Path), help="End when this file is there.")
+@click.option(
+    "--listeners", default="iap,internal", show_default=True, help="Load balancers, in turn."
+)
+@click.option("--record", "output", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--require-clean",
+    is_flag=True,
+    help="Exit code 1 for a failed, wrong or slow run, 3 where the rate was not held.",
+)
+def witness(
+    rate: float,
+    seconds: float,
+    until_file: Path | None,
+    listeners: str,
+    output: Path,
+    require_clean: bool,
+) -> None:
+    """Predictions at a steady rate while a fleet changes: an open loop, answers checked, no retries."""
+    from skfleet_loadtest import witnessing
+
+    found = witnessing.run(rate, seconds, until_file, listeners.split(","), output)
+    click.echo(witnessing.line(found))
+    if require_clean:
+        sys.exit(witnessing.exit_code(found))
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--target-rate", type=float, required=True, help="Requests a second to hold.")
 @click.option(
