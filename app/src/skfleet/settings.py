@@ -119,6 +119,15 @@ class Settings:
         high=600,
         release=True,
     )
+    reload_linger_s: int = setting(
+        "SKFLEET_RELOAD_LINGER_S",
+        60,
+        "time that a reload leaves idle connections of the old workers for one more request",
+        unit="s",
+        low=1,
+        high=600,
+        release=True,
+    )
     log_level: str = setting(
         "SKFLEET_LOG_LEVEL", "info", "debug, info, warning or error", release=True
     )

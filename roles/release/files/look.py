@@ -1,7 +1,8 @@
 """What is current and what answers: `look.py ROOT HEALTH_URL [RELEASE SECONDS]`, the answer as JSON.
 
 With a release it waits until the service answers with it and is live, and fails where that does not
-come true in time. A script, since it looks ten times a second, where a task can look once.
+come true in time, or where a reload says that it cannot. A script, since it looks ten times a second,
+where a task can look once.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 # Between a host and itself there is no proxy.
+# Each look is a new connection, which any of the workers may take.
+LOOKS = 5
+# A refusal that is older than this reload is gone by then; seconds.
+REFUSAL_S = 3.0
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -28,6 +34,21 @@ def running(url: str) -> str | None:
         return str(json.loads(get(f"{url}/version")).get("release") or "")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def refused(url: str) -> str:
+    """Why the last reload kept the models as they were, or nothing."""
+    try:
+        with OPENER.open(f"{url}/readyz", timeout=5) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as error:
+        body = error.read()
+    except OSError:
+        return ""
+    try:
+        return str(json.loads(body).get("reload_failure") or "")
+    except (ValueError, AttributeError):
+        return ""
 
 
 def serves(url: str, release: str) -> bool:
@@ -46,16 +67,24 @@ def main() -> None:
     root, url = Path(sys.argv[1]), sys.argv[2]
     if len(sys.argv) > 3:
         release, seconds = sys.argv[3], float(sys.argv[4])
-        deadline = time.monotonic() + seconds
-        while not serves(url, release):
+        began = time.monotonic()
+        deadline, agreed = began + seconds, 0
+        while (agreed := agreed + 1 if serves(url, release) else 0) < LOOKS:
+            if not agreed and time.monotonic() > began + REFUSAL_S and (why := refused(url)):
+                sys.exit(f"Release '{release}' is refused: {why}")
             if time.monotonic() >= deadline:
                 found = running(url)
                 answer = "nobody answers" if found is None else f"release '{found}' answers"
                 sys.exit(f"Release '{release}' does not serve after {seconds:.0f} s: {answer}.")
-            time.sleep(0.1)
+            time.sleep(0.1 if not agreed else 0.01)
     link = root / "current"
     current = str(link.readlink()) if link.is_symlink() else ""
-    print(json.dumps({"current": current, "running": running(url)}))  # noqa: T201 - the answer
+    try:
+        document = json.loads((link / "release.json").read_bytes())
+    except (OSError, ValueError):
+        document = {}
+    found = {"current": current, "running": running(url), "document": document}
+    print(json.dumps(found))  # noqa: T201 - the answer
 
 
 main()

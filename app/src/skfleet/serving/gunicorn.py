@@ -36,7 +36,7 @@ bind = [
     f"{settings.loopback_address}:{settings.port_metrics}",
 ]
 workers = settings.workers
-worker_class = "asgi" if settings.fast_lane else "gthread"
+worker_class = "skfleet.serving.worker.Worker" if settings.fast_lane else "gthread"
 threads = 1 if settings.fast_lane else settings.threads
 preload_app = True
 asgi_loop = "uvloop"
@@ -77,6 +77,14 @@ _metrics_path = _metrics_dir(settings.run_dir)
 os.environ[MULTIPROC_DIR] = str(_metrics_path)
 
 
+def generation() -> int:
+    """How often this master has reloaded; its workers read it to learn why they are told to stop."""
+    try:
+        return int((_metrics_path / "generation").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def when_ready(_server: Any) -> None:
     """The last moment before the first fork."""
     _freeze()
@@ -89,7 +97,9 @@ def on_reload(server: Any) -> None:
     """
     from skfleet.serving.application import service
 
+    service.generation += 1
     try:
+        (_metrics_path / "generation").write_text(str(service.generation))
         service.reload(Settings.from_environ({**os.environ, **_reloaded_environ()}))
     except Exception as error:
         service.reload_failure = f"{type(error).__name__}: {error}"

@@ -88,7 +88,7 @@ _drain_decoder = msgspec.json.Decoder(Drain)
 def converged(run_dir: Path, release: str) -> str | None:
     """Whether this host converged to the release that this process belongs to."""
     state = converge_state.read(run_dir)
-    if state.release == release and release:
+    if release and release in (state.release, state.next):
         return None
     if state.release is None:
         return state.reason or "this host has not converged since boot"

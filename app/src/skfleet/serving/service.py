@@ -56,6 +56,8 @@ class Service:
         self.metrics = Metrics()
         self.access_log = AccessLog()
         self.reload_failure: str | None = None
+        self.generation = 0  # reloads of the master until this process was forked
+        self.leaving = False  # a worker that answers its last requests
         self.health = Health(self._describe)
         self._proofs: tuple[Models | None, str | None] = (None, None)
         self._register_checks()
@@ -137,7 +139,9 @@ class Service:
         self.health.register("identity", self._identity_known)
         if self.settings.require_converged:
             self.health.register(
-                "converged", lambda: health.converged(run_dir, self.content.release)
+                "converged",
+                # A worker that a reload replaces answers for the release before until it is gone.
+                lambda: None if self.leaving else health.converged(run_dir, self.content.release),
             )
         self.health.register("drain", lambda: health.not_draining(run_dir))
 

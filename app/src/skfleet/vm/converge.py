@@ -95,6 +95,8 @@ class Converge:
                 cache = scratch / "cache" if check else self.host.cache
                 bundle = scratch / "bundle"
                 unpack(fetch_object(store, release.bundle, cache), bundle)
+            if phase == "activate" and not check:
+                state.announce(self.host.run, release.id)
             changed = playbook.run(
                 self.host, bundle, variables, tell, check=check, keep_open=keep_open
             )

@@ -17,6 +17,8 @@ class Converged(msgspec.Struct, frozen=True, kw_only=True):
     """The file's form. `release` is null until something was converged to."""
 
     release: str | None = None
+    # The release that this host is being switched to; a reload serves it before the switch is done.
+    next: str | None = None
     stale: bool = False  # it could not be learnt, or reached, what is desired now
     reason: str = ""
     at: str = ""  # RFC 3339, UTC
@@ -37,6 +39,14 @@ def read(run: Path) -> Converged:
         return _decoder.decode(path(run).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return Converged()
+
+
+def announce(run: Path, release: str) -> None:
+    """Say which release comes next. Nothing is said on a host that has not converged since boot."""
+    known = read(run)
+    if known.release is not None:
+        state = msgspec.structs.replace(known, next=release)
+        files.replace(path(run), msgspec.json.encode(state) + b"\n")
 
 
 def write(run: Path, release: str | None, *, stale: bool = False, reason: str = "") -> None:

@@ -1,0 +1,113 @@
+"""gunicorn's ASGI worker, made to end without a caller noticing.
+
+The stock worker decides twice whether a connection goes on: when it writes the headers, and again after
+the answer. A signal between the two closes a connection that was promised to stay, and a caller that
+sends its next request at that moment sees a reset: 20 of 32 busy connections at a reload. Here what was
+announced is kept. A stopping worker accepts nothing more, says `Connection: close` with each next
+answer, and closes connections that stay idle for as long as it may linger:
+
+- at a reload for `SKFLEET_RELOAD_LINGER_S`, since callers and load balancers know nothing of it;
+- at a stop for a moment only, since whoever stops a VM has drained it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers.gasgi import ASGIWorker
+
+# What is on its way when a drained service is told to stop arrives within this; seconds.
+STOP_LINGER_S = 1.0
+POLL_S = 0.05
+
+
+class Protocol(ASGIProtocol):  # type: ignore[misc]
+    """One connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.worker.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests, or before the first."""
+        return bool(self._awaiting_request)
+
+    def end(self) -> None:
+        """Close a connection that is idle."""
+        self._keepalive_timeout()
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        closes: bool = super()._will_close(request, response_requires_close)
+        return closes or self.worker.stopping
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]
+    """The worker. `alive` stays true while connections are answered: gunicorn asks it too late."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stopping = False
+        self.connections: set[Protocol] = set()
+        self._told = asyncio.Event()
+
+    def handle_exit_signal(self) -> None:
+        """TERM: of the master for a reload or at its own end."""
+        from skfleet.serving.application import service
+
+        self.stopping = service.leaving = True
+        self._told.set()
+
+    def handle_quit_signal(self) -> None:
+        """INT or QUIT: at once."""
+        super().handle_quit_signal()
+        self._told.set()
+
+    async def _serve(self) -> None:
+        for sock in self.sockets:
+            self.servers.append(
+                await self.loop.create_server(
+                    lambda: Protocol(self), sock=sock.sock, ssl=self._get_ssl_context()
+                )
+            )
+        while self.alive and not self.stopping and self.ppid == os.getppid():
+            self.notify()
+            try:
+                await asyncio.wait_for(self._told.wait(), 1.0)
+            except TimeoutError:
+                continue
+        await self._shutdown()
+
+    async def _shutdown(self) -> None:
+        self.stopping = True
+        for server in self.servers:
+            server.close()
+        linger = self._linger_s()
+        began = self.loop.time()
+        self.log.info("worker stops: %d connections, %g s for idle ones", self.nr_conns, linger)
+        while self.connections and not self._quick_shutdown:
+            self.notify()
+            waited = self.loop.time() - began
+            if waited > linger:
+                for connection in [item for item in self.connections if item.idle]:
+                    connection.end()
+            if waited > max(linger, float(self.cfg.graceful_timeout)):
+                break
+            await asyncio.sleep(POLL_S)
+        if self.connections:
+            self.log.warning("worker stops: %d connections are cut off", self.nr_conns)
+
+    def _linger_s(self) -> float:
+        from skfleet.serving import gunicorn as configuration
+        from skfleet.serving.application import service
+
+        if configuration.generation() > service.generation:
+            return float(service.settings.reload_linger_s)
+        return STOP_LINGER_S
