@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skfleet.builds.wheelhouse import RUNTIME_PINS
 from skfleet.errors import SkfleetError
 from skfleet_local import image
 from skfleet_local.addresses import Addresses
@@ -50,7 +51,7 @@ def test_an_image_that_cannot_be_made_leaves_nothing(
     run = Run(tmp_path / "run")
     run.root.mkdir()
     (tmp_path / "requirements").mkdir()
-    (tmp_path / image.PINS).write_text("no-such-package==1 --hash=sha256:" + "0" * 64 + "\n")
+    (tmp_path / RUNTIME_PINS).write_text("no-such-package==1 --hash=sha256:" + "0" * 64 + "\n")
     monkeypatch.setenv("UV_OFFLINE", "1")
     with pytest.raises(SkfleetError, match="packages"):
         image.bake(run, tmp_path)

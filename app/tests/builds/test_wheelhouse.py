@@ -62,7 +62,7 @@ def test_own_wheel_is_the_same_bytes_again(tmp_path: Path) -> None:
     for name in ("one", "two"):
         scratch = tmp_path / name
         scratch.mkdir()
-        wheelhouse._build_own_wheel(REPO, scratch, scratch, "0.0.1")
+        wheelhouse.own_wheel(REPO, scratch, "0.0.1")
         digests.add(documents.sha256(next(scratch.glob("*.whl")).read_bytes()))
     assert len(digests) == 1
 

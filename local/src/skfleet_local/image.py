@@ -14,10 +14,9 @@ import tempfile
 from pathlib import Path
 
 from skfleet.builds.bundle import make_bundle
+from skfleet.builds.wheelhouse import RUNTIME_PINS, build_version, own_wheel
 from skfleet.errors import SkfleetError
 from skfleet_local.run import Run
-
-PINS = Path("requirements/runtime.txt")
 
 
 class ImageFailed(SkfleetError):
@@ -36,17 +35,16 @@ def bake(run: Run, repository: Path) -> None:
         _run([*uv, "venv", "--relocatable", "--python", sys.executable, str(runtime)], "venv")
         install = [*uv, "pip", "install", "--link-mode", "hardlink"]
         install += ["--python", str(runtime / "bin/python")]
-        pins = ["--require-hashes", "--requirement", str(repository / PINS)]
+        pins = ["--require-hashes", "--requirement", str(repository / RUNTIME_PINS)]
         # Offline first: what is in uv's cache needs no package index, nor its answer's time.
         if not _succeeds([*install, "--offline", *pins]):
             _run([*install, *pins], "packages of the image")
-        wheel = _wheel(repository, scratch, uv)
+        wheel = own_wheel(repository, scratch, build_version(repository, RUNTIME_PINS))
         _run([*install, "--offline", "--no-deps", str(wheel)], "skfleet's own package")
         bundle = runtime / "share/skfleet/bundle.tar"
         bundle.parent.mkdir(parents=True)
         bundle.write_bytes(make_bundle(repository))
-        for leftover in (scratch / "app", scratch / "wheel"):
-            shutil.rmtree(leftover)
+        wheel.unlink()
         _compile(runtime, scratch, run.image)
         scratch.rename(run.image)
     except BaseException:
@@ -68,28 +66,11 @@ def adopt(run: Run, runtime: Path) -> None:
     (run.image / "runtime").symlink_to(runtime.resolve())
 
 
-def _wheel(repository: Path, scratch: Path, uv: list[str]) -> Path:
-    # From a copy: a build leaves files beside its sources.
-    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(repository / "app/src", scratch / "app/src", ignore=ignore)
-    shutil.copy(repository / "app/pyproject.toml", scratch / "app")
-    build = ["build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable]
-    _run([*uv, *build, "--out-dir", str(scratch / "wheel"), str(scratch / "app")], "wheel")
-    return next((scratch / "wheel").glob("*.whl"))
-
-
 def _compile(runtime: Path, here: Path, later: Path) -> None:
-    """What boots use, once: all VMs start at once, and each would compile it for itself.
-
-    Ansible sends its modules as source, and its tests are nobody's.
-    """
-    never = "/ansible/modules/|/ansible/galaxy/|/ansible_test/|/tests?/"
+    """What boots use, once; tracebacks name files where they will be."""
     python = str(runtime / "bin/python")
-    # Tracebacks name files where they will be.
-    names = ["-s", str(here), "-p", str(later)]
-    command = [python, "-m", "compileall", "-q", "-j", "0", *names, "-x", never]
     # Some package's file may be no valid Python; then it is compiled, or fails, where it is used.
-    _succeeds([*command, str(runtime / "lib")])
+    _succeeds([python, "-m", "skfleet.vm.bytecode", "--moved", str(here), str(later)])
 
 
 def _succeeds(command: list[str]) -> bool:

@@ -26,6 +26,8 @@ from skfleet.errors import ConfigurationError
 from skfleet.releases.release import Pin
 
 PINS = Path("requirements/app.txt")
+# An image's own environment is a wheelhouse too: it is installed on a host without a package index.
+RUNTIME_PINS = Path("requirements/runtime.txt")
 
 
 class Build(Document, frozen=True, kw_only=True):
@@ -56,25 +58,25 @@ def host_tags() -> tuple[str, str]:
     return python, re.sub(r"[-.]", "_", sysconfig.get_platform())
 
 
-def build(repo: Path, output: Path) -> Wheelhouse:
-    """Build the wheelhouse of a checkout into `output`; a finished one of the same tree is reused."""
-    if not (repo / PINS).is_file():
+def build(repo: Path, output: Path, pins: Path = PINS) -> Wheelhouse:
+    """Build a wheelhouse of a checkout into `output`; a finished one of the same tree is reused."""
+    if not (repo / pins).is_file():
         raise ConfigurationError(
             "This is no checkout of skfleet.",
             where=str(repo),
             hint="Run it in the repository, or name it with --repo.",
         )
     python, platform = host_tags()
-    version = build_version(repo)
-    path = output / f"{version}-{python}-{platform}.tar"
+    version = build_version(repo, pins)
+    kind = "" if pins == PINS else f"{pins.stem}-"
+    path = output / f"{kind}{version}-{python}-{platform}.tar"
     if path.exists():
         return Wheelhouse(version, python, platform, path)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="skfleet-build-") as scratch:
         wheels = Path(scratch) / "wheels"
         wheels.mkdir()
-        _build_own_wheel(repo, Path(scratch), wheels, version)
-        own = next(wheels.glob("skfleet-*.whl"))
+        own = own_wheel(repo, wheels, version)
         _pip(
             "download",
             "--require-hashes",
@@ -83,19 +85,21 @@ def build(repo: Path, output: Path) -> Wheelhouse:
             "--dest",
             str(wheels),
             "--requirement",
-            str(repo / PINS),
+            str(repo / pins),
         )
-        pins = (repo / PINS).read_text()
-        pins += f"skfleet=={version} \\\n    --hash=sha256:{documents.sha256(own.read_bytes())}\n"
+        requirements = (repo / pins).read_text()
+        requirements += (
+            f"skfleet=={version} \\\n    --hash=sha256:{documents.sha256(own.read_bytes())}\n"
+        )
         partial = path.with_suffix(".partial")
         partial.write_bytes(b"")
         with partial.open("wb") as file:
-            _write_tar(file, pins, wheels)
+            _write_tar(file, requirements, wheels)
         partial.rename(path)
     return Wheelhouse(version, python, platform, path)
 
 
-def build_version(repo: Path) -> str:
+def build_version(repo: Path, pins: Path = PINS) -> str:
     """`<version>+<git describe>.<digest>`, valid as a Python version."""
     base = _base_version(repo)
     described = subprocess.run(
@@ -105,7 +109,7 @@ def build_version(repo: Path) -> str:
         check=False,
     )
     label = re.sub(r"[^a-z0-9]+", ".", described.stdout.strip().lower()).strip(".") or "nogit"
-    return f"{base}+{label}.{_tree_digest(repo)[:10]}"
+    return f"{base}+{label}.{_tree_digest(repo, pins)[:10]}"
 
 
 def _base_version(repo: Path) -> str:
@@ -115,9 +119,9 @@ def _base_version(repo: Path) -> str:
     return match[1]
 
 
-def _tree_digest(repo: Path) -> str:
+def _tree_digest(repo: Path, pins: Path) -> str:
     digest = hashlib.sha256("|".join(host_tags()).encode())
-    for path in [repo / PINS, repo / "app/pyproject.toml", *_sources(repo)]:
+    for path in [repo / pins, repo / "app/pyproject.toml", *_sources(repo)]:
         digest.update(f"\0{path.relative_to(repo)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -128,25 +132,27 @@ def _sources(repo: Path) -> list[Path]:
     return sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
-def _build_own_wheel(repo: Path, scratch: Path, wheels: Path, version: str) -> None:
-    """The skfleet wheel with the build's own version, from a copy that holds nothing else."""
-    copy = scratch / "app"
+def own_wheel(repo: Path, wheels: Path, version: str) -> Path:
+    """Build the skfleet wheel with this version into `wheels`, from a copy that holds nothing else."""
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
-    declared = (repo / "app/pyproject.toml").read_text()
-    (copy / "pyproject.toml").write_text(
-        declared.replace(f'version = "{_base_version(repo)}"', f'version = "{version}"', 1)
-    )
-    _pip(
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-        str(wheels),
-        str(copy),
-        reproducible=True,
-    )
+    with tempfile.TemporaryDirectory(prefix="skfleet-wheel-") as scratch:
+        copy = Path(scratch)
+        shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
+        declared = (repo / "app/pyproject.toml").read_text()
+        (copy / "pyproject.toml").write_text(
+            declared.replace(f'version = "{_base_version(repo)}"', f'version = "{version}"', 1)
+        )
+        _pip(
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--wheel-dir",
+            str(wheels),
+            str(copy),
+            reproducible=True,
+        )
+    return next(wheels.glob("skfleet-*.whl"))
 
 
 def _write_tar(file: io.BufferedWriter, pins: str, wheels: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from skfleet.builds.image import prepare
 from skfleet.builds.publish import list_builds, publish_build
 from skfleet.builds.wheelhouse import build as build_wheelhouse
 from skfleet.cli.context import (
@@ -18,6 +19,7 @@ from skfleet.cli.context import (
     repo_option,
     require_bucket,
 )
+from skfleet.releases.operations import load
 
 _MIB = 1024 * 1024
 _output = click.option(
@@ -61,6 +63,35 @@ def publish(operator: Operator, repo: Path, output: Path, bucket: str, as_json: 
         print_json(msgspec.to_builtins(build))
     else:
         click.echo(build.version)
+
+
+@app.command("image")
+@repo_option
+@_output
+@click.option(
+    "--contents",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".skfleet/image",
+    show_default=True,
+    help="Directory to write; it is replaced.",
+)
+@click.option("--release", default="", metavar="ID", help="Release to bake into the image.")
+@click.option(
+    "--bucket",
+    envvar="SKFLEET_BUCKET",
+    default="",
+    show_envvar=True,
+    help="gs://BUCKET; only a release needs it.",
+)
+@click.pass_obj
+def image_command(
+    operator: Operator, repo: Path, output: Path, contents: Path, release: str, bucket: str
+) -> None:
+    """Collect what an image is made of; playbooks/image.yml brings it onto the host."""
+    store = operator.store
+    baked = load(store, require_bucket(bucket), release)[0] if release else None
+    image = prepare(repo.resolve(), contents.resolve(), output.resolve(), store, baked)
+    print_json(msgspec.to_builtins(image))
 
 
 @app.command("list")

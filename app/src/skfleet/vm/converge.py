@@ -88,7 +88,7 @@ class Converge:
             else:
                 release = source.named(store, fleet, release_id, self.host)
             source.check(release)
-            variables = self._variables(release, phase)
+            variables = self.variables(release, phase)
         scratch = _scratch(None if check else self.host.work)
         try:
             with step("bundle"):
@@ -108,7 +108,8 @@ class Converge:
         tell({"step": phase, "release": release.id, "changed": changed, "seconds": seconds})
         return release
 
-    def _variables(self, release: Release, phase: str) -> dict[str, Any]:
+    def variables(self, release: Release, phase: str) -> dict[str, Any]:
+        """What `converge.yml` is handed."""
         models = sorted(release.models, key=lambda model: model.name != release.default_model)
         return {
             "skfleet_phase": phase,

@@ -1,0 +1,87 @@
+"""What an image is made of, as files that need no network on the host that becomes one.
+
+runtime.tar   wheelhouse of the image's own environment
+bundle.tar    the roles that make a host without a release
+release.tar   by choice: a release to bake, `release.json` and by digest `objects/` and `models/`
+image.json    `Image`: what a VM of it can say about its origin
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from skfleet import documents
+from skfleet.artifacts.fetch import fetch_model, fetch_object
+from skfleet.artifacts.store import Store
+from skfleet.builds.bundle import make_bundle
+from skfleet.builds.wheelhouse import RUNTIME_PINS, build
+from skfleet.documents import Document
+from skfleet.releases.release import Release
+from skfleet.vm import source
+from skfleet.vm.host import IMAGE_CONTRACTS
+
+
+class Image(Document, frozen=True, kw_only=True):
+    """`image.json`."""
+
+    version: str  # of the runtime's wheelhouse
+    python: str
+    platform: str
+    contracts: list[int]  # image contracts that its programs keep
+    bundle: str  # SHA-256 of the roles bundle
+    release: str = ""  # the baked one
+
+
+def prepare(
+    repo: Path, output: Path, builds: Path, store: Store, release: Release | None = None
+) -> Image:
+    """Write the files into `output`, whole or not at all; the release must fit this Python.
+
+    `builds` keeps finished wheelhouses. Raises VersionMismatch for a release of another Python, platform
+    or image contract: a VM of the image would refuse it too.
+    """
+    if release is not None:
+        source.check(release)
+    wheelhouse = build(repo, builds, RUNTIME_PINS)
+    bundle = make_bundle(repo)
+    image = Image(
+        version=wheelhouse.version,
+        python=wheelhouse.python,
+        platform=wheelhouse.platform,
+        contracts=sorted(IMAGE_CONTRACTS),
+        bundle=documents.sha256(bundle),
+        release=release.id if release else "",
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        shutil.copyfile(wheelhouse.path, scratch / "runtime.tar")
+        (scratch / "bundle.tar").write_bytes(bundle)
+        if release is not None:
+            _collect(store, release, scratch)
+        (scratch / "image.json").write_bytes(documents.write(image))
+        shutil.rmtree(output, ignore_errors=True)
+        scratch.chmod(0o755)
+        scratch.rename(output)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return image
+
+
+def _collect(store: Store, release: Release, directory: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="skfleet-image-") as scratch:
+        cache = Path(scratch)
+        for pin in (release.app, release.bundle):
+            fetch_object(store, pin, cache)
+        for model in release.models:
+            pin = model.manifest
+            fetch_model(store, pin.uri, cache, pin.generation, pin.sha256)
+        (cache / "release.json").write_bytes(msgspec.json.encode(release))
+        with tarfile.open(directory / "release.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+            for path in sorted(cache.rglob("*")):
+                tar.add(path, str(path.relative_to(cache)), recursive=False)
