@@ -16,10 +16,18 @@ import msgspec
 
 from skfleet import documents
 from skfleet.artifacts.store import Store
-from skfleet.errors import LostRace, SkfleetError
+from skfleet.errors import (
+    DocumentError,
+    IntegrityError,
+    LostRace,
+    ObjectMissing,
+    SkfleetError,
+    VersionMismatch,
+)
 from skfleet.releases import operations
 from skfleet.releases.release import Release
 from skfleet.rollouts import changes, evidence, lease, plan
+from skfleet.rollouts.plan import Refusal
 
 
 def new_run() -> str:
@@ -90,8 +98,8 @@ class Controller:
         found = msgspec.convert(vms, list[plan.Vm])
         running = self._running({vm.release for vm in found} | {desired})
         left = lease.read(self.store, self._lease)
-        changed, reason = self._answers(running.get(desired), target)
         asked = msgspec.convert(options, plan.Options)
+        changed, refusal = self._answers(running.get(desired), target, asked.overrides)
         made = plan.make(
             target=target,
             desired=desired,
@@ -105,11 +113,8 @@ class Controller:
             if answers_may_change or changed is None
             else sum(model.labels_changed + model.probabilities_changed for model in changed),
         )
-        if reason:
-            said = plan.Refusal(
-                code="answers", words=reason, overridden="answers" in asked.overrides
-            )
-            made = msgspec.structs.replace(made, refusals=[*made.refusals, said])
+        if refusal is not None:
+            made = msgspec.structs.replace(made, refusals=[*made.refusals, refusal])
         return {
             **msgspec.to_builtins(made),
             "refused": [refusal.words for refusal in made.refused],
@@ -130,14 +135,19 @@ class Controller:
         return running
 
     def _answers(
-        self, old: Release | None, new: Release
-    ) -> tuple[list[changes.Answers] | None, str]:
+        self, old: Release | None, new: Release, overrides: Sequence[str]
+    ) -> tuple[list[changes.Answers] | None, Refusal | None]:
         if old is None:
-            return None, ""
+            return None, None
         try:
-            return changes.golden(self.store, old, new, self.directory / "cache"), ""
+            return changes.golden(self.store, old, new, self.directory / "cache"), None
         except changes.NotComparable as error:
-            return None, error.message
+            return None, Refusal(
+                code="answers", words=error.message, overridden="answers" in overrides
+            )
+        except (IntegrityError, VersionMismatch, ObjectMissing, DocumentError) as error:
+            # A model that cannot be loaded here will not load there.
+            return None, Refusal(code="model", words=str(error))
 
     def _dead_run(self, found: lease.Lease) -> str:
         """The run of a holder that is not at work any more."""

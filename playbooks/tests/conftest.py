@@ -1,0 +1,313 @@
+"""A real local fleet, releases good and bad, the playbooks as an operator runs them, and a witness."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from skfleet.artifacts.publish import write_artefact
+from skfleet.examples import flight_delay
+from skfleet_local.demo.fleet import Fleet as Shell
+from skfleet_local.demo.fleet import serves
+from skfleet_local.demo.report import Report
+from skfleet_local.run import Run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).parent
+# A rollout of the tests: short soaks, and no long wait for what never comes.
+SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
+RATE = 200
+ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
+
+
+@dataclass
+class Result:
+    """One run of a playbook."""
+
+    code: int
+    output: str
+    evidence: dict[str, Any]
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """What the evidence says to a person."""
+        return " ".join(self.evidence.get("words", []))
+
+
+@dataclass
+class Fleet:
+    """A fleet, its releases by what they are, and the operator's hands."""
+
+    shell: Shell
+    directory: Path
+    releases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        environment = dict(self.shell.environment)
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        environment["PYTHONPATH"] = str(REPOSITORY / "loadtest")
+        return environment
+
+    def command(self, *arguments: str) -> str:
+        return self.shell.command(*arguments, show=False)
+
+    def playbook(
+        self,
+        name: str,
+        *arguments: str,
+        inventory: Path | None = None,
+        env: Any = None,
+        **extra: Any,
+    ) -> Result:
+        """`ansible-playbook playbooks/NAME.yml -e …`; the evidence is the newest that it wrote."""
+        evidence = self.directory / "evidence"
+        before = set(evidence.glob("*.json"))
+        variables = {**SHORT, "rollout_evidence_directory": str(evidence), **extra}
+        began = time.monotonic()
+        done = subprocess.run(
+            [
+                "ansible-playbook",
+                *("-i", "inventories/local"),
+                *(("-i", str(inventory)) if inventory else ()),
+                f"playbooks/{name}.yml",
+                *("-e", json.dumps(variables)),
+                *arguments,
+            ],
+            cwd=REPOSITORY,
+            env={**self.environment, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=540,
+        )
+        written = sorted(set(evidence.glob("*.json")) - before)
+        found = json.loads(written[-1].read_text()) if written else {}
+        seconds = time.monotonic() - began
+        return Result(done.returncode, done.stdout + done.stderr, found, seconds)
+
+    def kill_at(self, task: int, name: str, **extra: Any) -> Result:
+        """The same, its controller killed when that task begins."""
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_KILL_AT": str(task), "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        return self.playbook(name, env=env, **extra)
+
+    def tasks(self, name: str, **extra: Any) -> tuple[Result, list[str]]:
+        """A whole run, and the names of its tasks in the order in which they began."""
+        log = self.directory / "tasks"
+        log.unlink(missing_ok=True)
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_TASKS": str(log), "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        result = self.playbook(name, env=env, **extra)
+        return result, log.read_text().splitlines()
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A JSON object of the fleet in the bucket."""
+        from google.cloud import storage
+
+        from skfleet_local import client
+        from skfleet_local.accounts import ACCOUNTS, PROJECT
+        from skfleet_local.client import BearerToken
+
+        token = client.access_token(self.shell.run, ACCOUNTS["operator"])
+        addresses = self.shell.run.require_state().addresses
+        api = storage.Client(
+            project=PROJECT,
+            credentials=BearerToken(token),
+            client_options={"api_endpoint": addresses.storage_url},
+        )
+        blob = api.bucket("skfleet-local").blob(f"fleets/local/{name}")
+        found: dict[str, Any] = json.loads(blob.download_as_bytes())
+        return found
+
+    def autoscaler(self) -> tuple[str, int]:
+        """(mode, minimum)"""
+        from skfleet_local import client
+        from skfleet_local.accounts import ACCOUNTS
+        from skfleet_local.compute.project import AUTOSCALER
+
+        token = client.access_token(self.shell.run, ACCOUNTS["operator"])
+        compute = client.Compute(self.shell.run.require_state().addresses, token)
+        policy = compute.call("GET", compute.links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
+        return str(policy["mode"]), int(policy["minNumReplicas"])
+
+    def marks(self) -> list[Path]:
+        """Drain marks of VMs."""
+        return [*self.shell.run.vms.glob("*/run/skfleet/drain.json")]
+
+    def assert_at(self, release: str, minimum: int = 3) -> None:
+        """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
+        assert self.shell.wait(
+            release, lambda vms: len(vms) >= minimum and all(serves(vm, release) for vm in vms), 90
+        ), self.command("skfleet-local", "status")
+        assert self.document("desired.json")["current"]["release"] == release
+        assert not self.marks()
+        lock = self.document("lock.json")
+        assert (lock["holder"], lock["owed"], lock["left_by"]) == (None, None, "")
+        assert self.autoscaler() == ("ON", minimum)
+
+    def wait_until_at_rest(self) -> None:
+        """No VM comes or goes: what a rollout asks for before it begins."""
+        self.shell.wait("rest", lambda vms: all(vm["action"] == "NONE" for vm in vms), 120)
+
+    @contextmanager
+    def witnessed(self, enough: int = ENOUGH) -> Iterator[dict[str, Any]]:
+        """A witness around what is done; the record is there afterwards, of `enough` requests at least."""
+        record, stop = self.directory / "witness.json", self.directory / "stop"
+        for path in (record, stop):
+            path.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "skfleet_loadtest", "witness", "--rate", str(RATE)),
+                *("--until-file", str(stop), "--record", str(record)),
+            ],
+            env=self.environment,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        found: dict[str, Any] = {}
+        began = time.monotonic()
+        try:
+            time.sleep(2)
+            yield found
+            time.sleep(max(0.0, began + 3 + enough / RATE - time.monotonic()))
+            stop.touch()
+            said, _ = process.communicate(timeout=60)
+            assert record.exists(), said
+            found.update(json.loads(record.read_text()))
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def assert_clean(record: dict[str, Any]) -> None:
+    """Nothing failed, nothing was wrong, and it was fast, of enough requests."""
+    assert record["requests"] >= ENOUGH
+    assert (record["failed"], record["wrong"]) == (0, 0), record["samples"]
+    assert record["p90_ms"] < 400
+
+
+def other_model(directory: Path) -> Path:
+    """A model of the same flights with other coefficients."""
+    training, held_out = flight_delay.split(flight_delay.load_flights())
+    estimator = LogisticRegression(class_weight="balanced", C=0.001, max_iter=500)
+    estimator.fit(training.rows[::20], training.late[::20])
+    rows = flight_delay.balanced_sample(
+        held_out.rows, np.asarray(estimator.predict(held_out.rows)), 100, seed=7
+    )
+    write_artefact(
+        directory,
+        name=flight_delay.NAME,
+        estimator=estimator,
+        features=flight_delay.FEATURES,
+        golden_rows=rows,
+    )
+    return directory
+
+
+def misbehaving_checkout(directory: Path) -> Path:
+    """A copy of what a build is made of, which misbehaves as its release's settings say."""
+    for name in ("app/pyproject.toml", "requirements", "roles", "playbooks/converge.yml"):
+        source, target = REPOSITORY / name, directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(REPOSITORY / "app/src", directory / "app/src", ignore=ignore)
+    serving = directory / "app/src/skfleet/serving"
+    with (serving / "protocols/v1.py").open("a") as file:
+        file.write("\n\n" + (TESTS / "misbehave.py").read_text())
+    with (serving / "service.py").open("a") as file:
+        file.write(
+            "\n\nif os.environ.get('SKFLEET_KEEPALIVE_S') == '605':\n"
+            "    Service._golden_pass = lambda self: 'this build is never ready'\n"
+        )
+    return directory
+
+
+def booted(directory: Path, vms: int, scale: float) -> Fleet:
+    """A fleet of `vms` VMs with one release, and another one that differs by a setting."""
+    shell = Shell(Run(directory / "run"), REPOSITORY, Report(phases=0, out=io.StringIO()))
+    fleet = Fleet(shell, directory)
+    fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale))
+    model = str(directory / "model")
+    fleet.command("skfleet", "model", "train", "flight-delay", "--output", model)
+    fleet.command("skfleet", "model", "publish", model)
+    fleet.command("skfleet", "app", "publish")
+    fleet.command("skfleet", "release", "create", "--model", "flight-delay", "--id", "a")
+    fleet.command("skfleet", "release", "create", "--from", "a", "--set", "threads=2", "--id", "b")
+    fleet.command("skfleet", "release", "desire", "a")
+    return fleet
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three VMs at release `a`, with good and bad releases to roll out."""
+    directory = tmp_path_factory.mktemp("rollouts")
+    made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
+    try:
+        made = booted(directory, 3, 10)
+        publish_others(made)
+        assert made.shell.wait(
+            "a", lambda vms: len(vms) == 3 and all(serves(vm, "a") for vm in vms), 180
+        ), made.command("skfleet-local", "logs")
+        yield made
+    finally:
+        made.command("skfleet-local", "down")
+
+
+def publish_others(fleet: Fleet) -> None:
+    """Release `m` with another model alone, and the ones that misbehave."""
+    fleet.command("skfleet", "model", "publish", str(other_model(fleet.directory / "other")))
+    fleet.command("skfleet", "release", "create", "--from", "a", *M, "--id", "m")
+    checkout = misbehaving_checkout(fleet.directory / "checkout")
+    build = fleet.command("skfleet", "app", "publish", "--repo", str(checkout))
+    for name, number in BAD.items():
+        fleet.command(
+            *("skfleet", "release", "create", "--from", "a", "--app", build),
+            *("--set", f"keepalive_s={number}", "--id", name),
+        )
+
+
+M = ("--model", "flight-delay")
+BAD = {"wrong": 601, "slow": 602, "failing": 603, "broken": 604, "unready": 605}
+
+
+@pytest.fixture
+def at_a(fleet: Fleet) -> Callable[[], Fleet]:
+    """The fleet at release `a` and at rest; rolled there if a test before left it elsewhere."""
+    if fleet.document("desired.json")["current"]["release"] != "a":
+        result = fleet.playbook("rollout", release="a", rollout_soak_s=1)
+        assert result.code == 0, result.output[-3000:]
+    fleet.wait_until_at_rest()
+    return fleet
+
+
+def kill_vm(fleet: Fleet, vm: str) -> None:
+    fleet.command("skfleet-local", "break", "kill", vm)
+
+
+full = pytest.mark.skipif(
+    not os.environ.get("SKFLEET_TEST_FULL"), reason="long: `make test-full` runs it"
+)

@@ -1,0 +1,87 @@
+"""Good releases reach the whole fleet without a failed, wrong or slow request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Fleet, assert_clean
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+
+
+def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
+    before = at_a.command("skfleet-local", "status", "--json")
+    result = at_a.playbook("rollout", "--check", release="m")
+    assert result.code == 0, result.output
+    assert "golden predictions change" in result.output
+    assert "reload; 3 VMs serve meanwhile" in result.output
+    result = at_a.playbook("rollout", "--check", release="b")
+    assert "settings.threads: – → 2" in result.output
+    assert "drain, restart; 2 VMs serve meanwhile" in result.output
+    assert not result.evidence
+    after = at_a.command("skfleet-local", "status", "--json")
+    assert identities(before) == identities(after)
+    assert at_a.document("desired.json")["current"]["release"] == "a"
+
+
+def identities(status: str) -> Any:
+    return [(vm["name"], vm["id"], vm["release"]) for vm in json.loads(status)["vms"]]
+
+
+def test_a_rollout_and_its_rollback_lose_no_request(at_a: Fleet) -> None:
+    with at_a.witnessed() as record:
+        result = at_a.playbook("rollout", release="b")
+    assert result.code == 0, result.output[-3000:]
+    assert_clean(record)
+    assert set(record["releases"]) == {"a", "b"}, "traffic on both sides of the rollout"
+    at_a.assert_at("b")
+    assert result.evidence["verdict"] == "rolled-out"
+    assert at_a.document(f"rollouts/{result.evidence['id']}.json") == result.evidence
+
+    at_a.wait_until_at_rest()
+    with at_a.witnessed() as record:
+        result = at_a.playbook("rollback")
+    assert result.code == 0, result.output[-3000:]
+    assert_clean(record)
+    at_a.assert_at("a")
+
+
+def test_a_promotion_reloads_and_loses_no_request(at_a: Fleet) -> None:
+    with at_a.witnessed() as record:
+        result = at_a.playbook("promote_model", model="flight-delay")
+    assert result.code == 0, result.output[-3000:]
+    assert_clean(record)
+    release = result.evidence["release"]
+    at_a.assert_at(release)
+    planned = [vm for batch in result.evidence["plan"]["batches"] for vm in batch["vms"]]
+    assert {vm for vm, host in result.evidence["hosts"].items() if host["hot"]} >= set(planned)
+    assert not {event["step"] for event in result.evidence["events"]} & {"drain", "surge"}
+    assert set(record["releases"]) == {"a", release}
+
+
+def test_a_configuration_loses_no_request(at_a: Fleet) -> None:
+    with at_a.witnessed() as record:
+        result = at_a.playbook("configure", settings={"max_in_flight": 200})
+    assert result.code == 0, result.output[-3000:]
+    assert_clean(record)
+    at_a.assert_at(result.evidence["release"])
+
+
+def test_the_same_release_again_does_nothing(at_a: Fleet) -> None:
+    result = at_a.playbook("rollout", release="a")
+    assert result.code == 0, result.output
+    assert "nothing to do" in result.output
+    assert not result.evidence
+
+
+def test_a_drained_vm_gets_no_request_and_its_traffic_back(at_a: Fleet) -> None:
+    vm = at_a.shell.status()[0]["name"]
+    assert at_a.playbook("drain", host=vm).code == 0
+    state = {v["name"]: (v["external"], v["internal"]) for v in at_a.shell.status()}
+    assert "HEALTHY" not in state[vm]
+    assert at_a.playbook("status").code != 0, "a drained VM is worth a look"
+    assert at_a.playbook("drain", host=vm, state="serving").code == 0
+    assert at_a.playbook("status").code == 0
