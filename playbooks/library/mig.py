@@ -262,9 +262,8 @@ class Mig:
             wanted.append(
                 {"instanceTemplate": version["template"], **({"targetSize": size} if size else {})}
             )
-        if self.module.check_mode:
-            return {"changed": True}
-        return {"changed": self.api.set_versions(self.name, wanted)}
+        changed = self.api.set_versions(self.name, wanted, only_ask=self.module.check_mode)
+        return {"changed": changed}
 
     def wait_health(self) -> dict[str, Any]:
         """Wait until every load balancer sees the VMs so, several looks in a row."""
@@ -290,8 +289,6 @@ class Mig:
             time.sleep(self.options["interval_s"])
 
     def _wait(self, done: Any, what: str) -> dict[str, Any]:
-        from skfleet.compute.errors import of_errors
-
         names, began = self.options["instances"], time.monotonic()
         while self.options["wait_s"] > 0:
             vms = {vm.short: vm for vm in self.api.managed(self.name)}
@@ -304,13 +301,19 @@ class Mig:
                     for name, vm in vms.items()
                     if not names or name in names
                 )
-                failed = [error for vm in vms.values() for error in vm.errors]
-                reason = f" {of_errors(failed, self.name)}" if failed else ""
-                self.module.fail_json(
-                    msg=f"Not {what} after {seconds:.0f} s ({states or 'no VM'}).{reason}"
-                )
+                self._fail_late(f"Not {what} after {seconds:.0f} s ({states or 'no VM'}).", vms)
             time.sleep(PAUSE_S)
         return {"changed": True, "seconds": round(time.monotonic() - began, 2)}
+
+    def _fail_late(self, words: str, vms: Any) -> None:
+        """Fail by the name of what kept the group from making its VMs, if it says so."""
+        from skfleet.compute.errors import of_errors
+
+        failed = [error for vm in vms.values() for error in vm.errors]
+        if not failed:
+            self.module.fail_json(msg=words, failure="DeadlinePassed")
+        reason = of_errors(failed, self.name)
+        self.module.fail_json(msg=f"{words} {reason}", failure=type(reason).__name__)
 
 
 def main() -> None:
