@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skfleet.artifacts.publish import write_artefact
 from skfleet.examples import flight_delay
+from skfleet.rollouts.evidence import read_events
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
@@ -154,7 +156,12 @@ class Fleet:
     def assert_at(self, release: str, minimum: int = 3) -> None:
         """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
         assert self.shell.wait(
-            release, lambda vms: len(vms) >= minimum and all(serves(vm, release) for vm in vms), 90
+            release,
+            lambda vms: (
+                len(vms) >= minimum
+                and all(serves(vm, release) for vm in vms if vm["action"] != "DELETING")
+            ),
+            90,
         ), self.command("skfleet-local", "status")
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
@@ -165,6 +172,33 @@ class Fleet:
     def wait_until_at_rest(self) -> None:
         """No VM comes or goes: what a rollout asks for before it begins."""
         self.shell.wait("rest", lambda vms: all(vm["action"] == "NONE" for vm in vms), 120)
+
+    @contextmanager
+    def when(self, step: str, act: Callable[[str], None], nth: int = 1) -> Iterator[list[str]]:
+        """Do something to the VM whose `step` is the nth that a rollout inside finishes; gives its name."""
+        evidence, done, ended = self.directory / "evidence", [], threading.Event()
+        before = set(evidence.glob("*.events"))
+
+        def watch() -> None:
+            while not ended.wait(0.05):
+                for file in set(evidence.glob("*.events")) - before:
+                    hosts = [
+                        event.host
+                        for event in read_events(file)
+                        if event.step == step and event.host
+                    ]
+                    if len(hosts) >= nth:
+                        done.append(hosts[nth - 1])
+                        act(hosts[nth - 1])
+                        return
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield done
+        finally:
+            ended.set()
+            thread.join(60)
 
     @contextmanager
     def witnessed(self, enough: int = ENOUGH) -> Iterator[dict[str, Any]]:
@@ -302,10 +336,6 @@ def at_a(fleet: Fleet) -> Callable[[], Fleet]:
         assert result.code == 0, result.output[-3000:]
     fleet.wait_until_at_rest()
     return fleet
-
-
-def kill_vm(fleet: Fleet, vm: str) -> None:
-    fleet.command("skfleet-local", "break", "kill", vm)
 
 
 full = pytest.mark.skipif(

@@ -284,6 +284,27 @@ def _one_of(given: bool, end: bool, what: str) -> None:
         raise click.UsageError(f"Say either {what} or --end.")
 
 
+@break_.command()
+@click.argument("vm")
+@failing_well
+def reboot(vm: str) -> None:
+    """Cut a VM's power; it boots again from its own disk."""
+    from skfleet_local import client
+    from skfleet_local.accounts import ACCOUNTS
+    from skfleet_local.compute.project import ZONES
+
+    run = current()
+    addresses = run.require_state().addresses
+    compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
+    zone = next((found for found in ZONES if compute.find(compute.links.instance(found, vm))), None)
+    if zone is None:
+        raise SkfleetError(
+            f"No VM '{vm}' runs.", where=str(run.vms), hint="`skfleet-local status` names them."
+        )
+    compute.change(f"{compute.links.instance(zone, vm)}/reset")
+    click.echo(f"{vm} boots again")
+
+
 @main.command()
 @failing_well
 def env() -> None:

@@ -68,10 +68,11 @@ class ComputeApi:
             ("GET", "/zones/{zone}/instances", self.list_instances),
             ("GET", "/zones/{zone}/instances/{name}", self.get_instance),
             ("GET", "/zones/{zone}/instances/{name}/getGuestAttributes", self.get_attributes),
-            ("GET", "/zones/{zone}/operations/{name}", self.get_operation),
-            ("POST", "/zones/{zone}/operations/{name}/wait", self.wait_operation),
+            ("POST", "/zones/{zone}/instances/{name}/reset", self.reset_instance),
             ("GET", "/global/operations/{name}", self.get_operation),
             ("POST", "/global/operations/{name}/wait", self.wait_operation),
+            ("GET", "/zones/{zone}/operations/{name}", self.get_operation),
+            ("POST", "/zones/{zone}/operations/{name}/wait", self.wait_operation),
             ("GET", "/regions/{region}/operations/{name}", self.get_operation),
             ("POST", "/regions/{region}/operations/{name}/wait", self.wait_operation),
             ("GET", "/global/backendServices/{name}", self.get_backend),
@@ -146,7 +147,7 @@ class ComputeApi:
             "selfLink": self.links.template(name),
         }
         self.control.resources.templates[name] = form
-        return self._operation(request, "insert", form, regional=False)
+        return self._operation(request, "insert", form, scope="global")
 
     async def get_template(self, request: web.Request) -> web.Response:
         """instanceTemplates.get"""
@@ -326,10 +327,30 @@ class ComputeApi:
 
     async def get_instance(self, request: web.Request) -> web.Response:
         """instances.get"""
+        return web.json_response(self._instance(self._running(request)))
+
+    async def reset_instance(self, request: web.Request) -> web.Response:
+        """instances.reset: a hard reboot."""
+        item = self._running(request)
+        name = request[_ACCOUNT].email
+        if not self.control.reset(item, f"asked for by {name}"):
+            raise ApiError(400, f"The resource '{item.name}' is not ready", "resourceNotReady")
+        return web.json_response(
+            self.operations.start(
+                "reset",
+                self.links.instance(item.zone, item.name),
+                item.id,
+                name,
+                scope=f"zones/{item.zone}",
+                request_id=_request_id(request),
+            )
+        )
+
+    def _running(self, request: web.Request) -> Instance:
         item = self.control.resources.instances.get(request.match_info["name"])
         if item is None or item.zone != request.match_info["zone"] or item.init is None:
             raise _not_found(f"instances/{request.match_info['name']}")
-        return web.json_response(self._instance(item))
+        return item
 
     async def get_attributes(self, request: web.Request) -> web.Response:
         """instances.getGuestAttributes of a namespace (`queryPath` NAMESPACE/), or of one key."""
@@ -358,12 +379,14 @@ class ComputeApi:
     # Operations, load balancers
 
     async def get_operation(self, request: web.Request) -> web.Response:
-        """regionOperations.get, zoneOperations.get, globalOperations.get"""
-        return web.json_response(self.operations.get(*_operation(request)))
+        """globalOperations.get, regionOperations.get, zoneOperations.get"""
+        return web.json_response(self.operations.get(request.match_info["name"], _scope(request)))
 
     async def wait_operation(self, request: web.Request) -> web.Response:
-        """regionOperations.wait, zoneOperations.wait, globalOperations.wait"""
-        return web.json_response(await self.operations.wait(*_operation(request)))
+        """globalOperations.wait, regionOperations.wait, zoneOperations.wait"""
+        return web.json_response(
+            await self.operations.wait(request.match_info["name"], _scope(request))
+        )
 
     async def get_backend(self, request: web.Request) -> web.Response:
         """backendServices.get, regionBackendServices.get"""
@@ -398,7 +421,12 @@ class ComputeApi:
     # Common
 
     def _operation(
-        self, request: web.Request, kind: str, form: dict[str, Any], *, regional: bool = True
+        self,
+        request: web.Request,
+        kind: str,
+        form: dict[str, Any],
+        *,
+        scope: str = f"regions/{REGION}",
     ) -> web.Response:
         self.control.save()
         return web.json_response(
@@ -407,7 +435,7 @@ class ComputeApi:
                 form["selfLink"],
                 int(form["id"]),
                 request[_ACCOUNT].email,
-                regional=regional,
+                scope=scope,
                 request_id=_request_id(request),
             )
         )
@@ -449,17 +477,20 @@ def _find(known: dict[str, dict[str, Any]], request: web.Request, kind: str) -> 
     return known[name]
 
 
-def _operation(request: web.Request) -> tuple[str, bool, str]:
-    found = request.match_info
-    return found["name"], "region" in found, found.get("zone", "")
-
-
 def _request_id(request: web.Request) -> str:
     text = request.query.get("requestId", "")
     try:
         return str(uuid.UUID(text)) if text else ""
     except ValueError:
         raise ApiError(400, f"Invalid value for field 'requestId': '{text}'", "invalid") from None
+
+
+def _scope(request: web.Request) -> str:
+    """Where an operation is: the part of its address that says so."""
+    for kind in ("region", "zone"):
+        if kind in request.match_info:
+            return f"{kind}s/{request.match_info[kind]}"
+    return "global"
 
 
 def _not_found(what: str) -> ApiError:

@@ -34,7 +34,7 @@ class Operation:
     target: str
     target_id: int
     user: str
-    scope: str  # link of the region, zone or project's `global` that it belongs to
+    scope: str  # global, regions/REGION or zones/ZONE
     inserted: float
     ends: float
     error: str = ""
@@ -62,8 +62,7 @@ class Operations:
         target_id: int,
         user: str,
         *,
-        regional: bool = False,
-        zone: str = "",
+        scope: str,
         request_id: str = "",
     ) -> dict[str, Any]:
         """Begin one and return its published form."""
@@ -77,7 +76,7 @@ class Operations:
             target=target,
             target_id=target_id,
             user=user,
-            scope=self._scope(regional=regional, zone=zone),
+            scope=scope,
             inserted=now,
             ends=now + seconds / self.time_scale,
             error=self.faults.operation_error(),
@@ -91,13 +90,13 @@ class Operations:
                 del table[next(iter(table))]
         return self._form(operation)
 
-    def get(self, name: str, regional: bool, zone: str = "") -> dict[str, Any]:
+    def get(self, name: str, scope: str) -> dict[str, Any]:
         """One by name; ApiError 404."""
-        return self._form(self._find(name, regional, zone))
+        return self._form(self._find(name, scope))
 
-    async def wait(self, name: str, regional: bool, zone: str = "") -> dict[str, Any]:
+    async def wait(self, name: str, scope: str) -> dict[str, Any]:
         """Like `get`, but returns when it is done, or after two minutes."""
-        operation = self._find(name, regional, zone)
+        operation = self._find(name, scope)
         await asyncio.sleep(min(max(operation.ends - time.time(), 0.0), WAIT_S))
         return self._form(operation)
 
@@ -106,14 +105,9 @@ class Operations:
         operation = self._known.get(self._requests.get(request_id, ""))
         return None if operation is None else self._form(operation)
 
-    def _scope(self, *, regional: bool, zone: str) -> str:
-        if zone:
-            return self.links.zone(zone)
-        return self.links.region if regional else f"{self.links.project}/global"
-
-    def _find(self, name: str, regional: bool, zone: str) -> Operation:
+    def _find(self, name: str, scope: str) -> Operation:
         operation = self._known.get(name)
-        if operation is None or operation.scope != self._scope(regional=regional, zone=zone):
+        if operation is None or operation.scope != scope:
             raise ApiError(404, f"The resource 'operations/{name}' was not found")
         return operation
 
@@ -133,12 +127,11 @@ class Operations:
             "user": operation.user,
             "progress": 100 if done else 50 if began else 0,
             "insertTime": timestamp(operation.inserted),
-            "selfLink": f"{operation.scope}/operations/{operation.name}",
+            "selfLink": f"{self.links.project}/{operation.scope}/operations/{operation.name}",
         }
-        if operation.scope == self.links.region:
-            form["region"] = self.links.region
-        elif "/zones/" in operation.scope:
-            form["zone"] = operation.scope
+        kind, _, place = operation.scope.partition("/")
+        if place:
+            form[kind.removesuffix("s")] = f"{self.links.project}/{operation.scope}"
         if began:
             form["startTime"] = timestamp(half)
         if done:
