@@ -162,10 +162,20 @@ class Controller:
     def _lease(self) -> str:
         return lease.uri(self.bucket, self.fleet)
 
-    def acquire(self, run: str, by: str, ttl_s: float) -> dict[str, Any]:
-        """Take the lease; says what a dead predecessor owes and which run it was."""
+    def acquire(self, run: str, by: str, ttl_s: float, seen: int | None = None) -> dict[str, Any]:
+        """Take the lease; says what dead predecessors owe and which runs these were.
+
+        `seen`: its generation before the fleet was looked at. Raises LostRace where another rollout has
+        been at work since: the plan is of a fleet that is not there any more.
+        """
         holder = lease.this_controller(run, by)
         found = lease.read(self.store, self._lease)
+        if seen is not None and found.generation != seen:
+            raise LostRace(
+                "Another rollout was at work since the plan was made.",
+                where=self._lease,
+                hint="Nothing has changed; start again.",
+            )
         other = found.lease.holder
         dead = other is not None and lease.is_dead(other)
         wanted = lease.taken(found.lease, holder, ttl_s, time.time(), dead)
@@ -197,10 +207,14 @@ class Controller:
             self._remember(run, lease.write(self.store, self._lease, wanted, mine.generation))
         return dict(msgspec.to_builtins(wanted.owed) or {})
 
-    def release(self, run: str) -> bool:
-        """Give the lease back by an overwrite; nothing is owed any more."""
+    def release(self, run: str, *, mended: bool = True) -> bool:
+        """Give the lease back by an overwrite; nothing is owed any more.
+
+        Not `mended`: what dead runs left lies about still, and the next rollout must know of it.
+        """
         mine = self._mine(run)
-        lease.write(self.store, self._lease, lease.Lease(), mine.generation)
+        left = lease.Lease(left_by="" if mended else mine.lease.left_by)
+        lease.write(self.store, self._lease, left, mine.generation)
         self._file(run).unlink(missing_ok=True)
         return True
 
