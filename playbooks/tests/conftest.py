@@ -110,13 +110,19 @@ class Fleet:
         env = {"SKFLEET_KILL_AT": str(task), "ANSIBLE_CALLBACK_PLUGINS": plugins}
         return self.playbook(name, env=env, **extra)
 
-    def tasks(self, name: str, **extra: Any) -> tuple[Result, list[str]]:
+    def kill_after(self, step: str, name: str, **extra: Any) -> Result:
+        """The same, its controller killed in the middle of its first such step."""
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_KILL_STEP": step, "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        return self.playbook(name, env=env, **extra)
+
+    def tasks(self, name: str, *arguments: str, **extra: Any) -> tuple[Result, list[str]]:
         """A whole run, and the names of its tasks in the order in which they began."""
         log = self.directory / "tasks"
         log.unlink(missing_ok=True)
         plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
         env = {"SKFLEET_TASKS": str(log), "ANSIBLE_CALLBACK_PLUGINS": plugins}
-        result = self.playbook(name, env=env, **extra)
+        result = self.playbook(name, *arguments, env=env, **extra)
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
