@@ -1,24 +1,20 @@
 """A controller killed by kill -9 leaves nothing that the next run does not mend.
 
 The boundaries come from a whole run: the beginning of each of its tasks. `make test-full` goes through all
-of them, otherwise a seeded sample in which every play has its share.
+of them, otherwise a seeded sample, most of it where VMs are touched.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections import defaultdict
 from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Fleet, Result
+from .conftest import FULL, SEED, Fleet, Result, sampled
 
 pytestmark = [pytest.mark.fleet]
 
-FULL = bool(os.environ.get("SKFLEET_TEST_FULL"))
-SEED = int(os.environ.get("SKFLEET_SEED") or 5)
 SAMPLE = 5
 # Shorter than elsewhere: what is held here is state, and no gate's verdict.
 BRIEF = {"rollout_soak_s": 1, "rollout_expected_s": {}}
@@ -44,15 +40,11 @@ def boundaries(lines: list[str]) -> list[Boundary]:
 
 def chosen(everything: list[Boundary]) -> list[Boundary]:
     """All of them, or the sample: what touches VMs has most of it."""
+    touching = [boundary for boundary in everything if boundary.play == "Roll"]
+    others = [boundary for boundary in everything if boundary.play != "Roll"]
     if FULL:
         return everything
-    by_play = defaultdict(list)
-    for boundary in everything:
-        by_play[boundary.play].append(boundary)
-    chance = random.Random(SEED)  # noqa: S311 - a sample, no secret
-    touching = by_play.pop("Roll")
-    others = [chance.choice(group) for _, group in sorted(by_play.items())]
-    return [*chance.sample(touching, SAMPLE - 2), *chance.sample(others, 2)]
+    return [*sampled(touching, SAMPLE - 2, "touching"), *sampled(others, 2, "others")]
 
 
 def rolled(fleet: Fleet, release: str) -> Result:
