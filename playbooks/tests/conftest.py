@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
 SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
+Case = TypeVar("Case")
 ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
 
 
@@ -110,13 +112,19 @@ class Fleet:
         env = {"SKFLEET_KILL_AT": str(task), "ANSIBLE_CALLBACK_PLUGINS": plugins}
         return self.playbook(name, env=env, **extra)
 
-    def tasks(self, name: str, **extra: Any) -> tuple[Result, list[str]]:
+    def kill_after(self, step: str, name: str, **extra: Any) -> Result:
+        """The same, its controller killed in the middle of its first such step."""
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_KILL_STEP": step, "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        return self.playbook(name, env=env, **extra)
+
+    def tasks(self, name: str, *arguments: str, **extra: Any) -> tuple[Result, list[str]]:
         """A whole run, and the names of its tasks in the order in which they began."""
         log = self.directory / "tasks"
         log.unlink(missing_ok=True)
         plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
         env = {"SKFLEET_TASKS": str(log), "ANSIBLE_CALLBACK_PLUGINS": plugins}
-        result = self.playbook(name, env=env, **extra)
+        result = self.playbook(name, *arguments, env=env, **extra)
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
@@ -338,6 +346,12 @@ def at_a(fleet: Fleet) -> Callable[[], Fleet]:
     return fleet
 
 
-full = pytest.mark.skipif(
-    not os.environ.get("SKFLEET_TEST_FULL"), reason="long: `make test-full` runs it"
-)
+FULL = bool(os.environ.get("SKFLEET_TEST_FULL"))
+SEED = int(os.environ.get("SKFLEET_SEED") or 5)
+
+
+def sampled(cases: Sequence[Case], count: int, name: str) -> list[Case]:
+    """All cases with `make test-full`, otherwise so many, by SKFLEET_SEED."""
+    if FULL:
+        return list(cases)
+    return random.Random(f"{SEED} {name}").sample(list(cases), count)  # noqa: S311 - no secret

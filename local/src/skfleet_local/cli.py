@@ -305,6 +305,22 @@ def reboot(vm: str) -> None:
     click.echo(f"{vm} boots again")
 
 
+@break_.command()
+@click.option("--end", is_flag=True, help="Mend it.")
+@failing_well
+def retries(end: bool) -> None:
+    """Let the load balancers try nothing again."""
+    from skfleet_local import client
+
+    admin = current().require_state().addresses.envoy_admin_url
+    share = 100 if end else 0  # % of requests that may be retried
+    answer = client.session().post(
+        f"{admin}/runtime_modify", params={"upstream.use_retry": share}, timeout=5
+    )
+    answer.raise_for_status()
+    click.echo(f"retries {'on' if end else 'off'}")
+
+
 @main.command()
 @failing_well
 def env() -> None:
