@@ -193,6 +193,8 @@ class Rollout:
                     world.drain(actor, vm, actor.run, self.plan["left_by"])
                     yield HEALTH_S
                 self._hold()
+                if release == "broken":
+                    raise StepFailed("the release does not come up")
                 world.activate(actor, self._reached(name), release, hot=hot)
                 yield READY_S
             else:

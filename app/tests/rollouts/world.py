@@ -80,14 +80,17 @@ def release(name: str, model: Pin = PIN, **settings: Any) -> Release:
     )
 
 
-# `hot` is reached from `a` by a reload; `bad` fails at the gate, `slow` under traffic.
+# `hot` is reached from `a` by a reload; `broken` cannot be activated, `bad` fails at the gate, `slow` under
+# traffic.
 RELEASES = (
     release("a"),
     release("b", threads=2),
     release("hot", model=OTHER),
     release("bad", threads=3),
     release("slow", threads=4),
+    release("broken", threads=5),
 )
+FAILING = {"bad", "slow", "broken"}
 
 
 @dataclass
