@@ -274,6 +274,9 @@ class Controller:
             hosts=hosts,
             events=events,
             words=said,
+            predecessors=evidence.predecessors(
+                self.directory, str(fields["plan"].get("left_by") or "")
+            ),
             **fields,
         )
         path = self.directory / f"{run}.json"
