@@ -97,7 +97,7 @@ def act(options: dict[str, Any]) -> tuple[bool, Any]:
     if action == "acquire":
         return True, controller.acquire(run, by, options["ttl_s"], **arguments)
     if action == "break":
-        return True, controller.break_lease(run, by)
+        return True, controller.break_lease(run, by, **arguments)
     if action == "hold":
         return False, controller.hold(run, options["ttl_s"])
     if action == "owe":

@@ -269,7 +269,7 @@ class Unlock:
         if found["holder"] is None and found["owed"] is None and not found["left_by"]:
             self.verdict = "free"
             return
-        self.controller.break_lease(self.actor.run, "t")
+        self.controller.break_lease(self.actor.run, "t", found["generation"])
         for other in self.world.actors:
             other.excused = other is not self.actor
         yield 1

@@ -169,19 +169,23 @@ class Controller:
         been at work since: the plan is of a fleet that is not there any more.
         """
         holder = lease.this_controller(run, by)
-        found = lease.read(self.store, self._lease)
-        if seen is not None and found.generation != seen:
-            raise LostRace(
-                "Another rollout was at work since the plan was made.",
-                where=self._lease,
-                hint="Nothing has changed; start again.",
-            )
+        found = self._seen(seen)
         other = found.lease.holder
         dead = other is not None and lease.is_dead(other)
         wanted = lease.taken(found.lease, holder, ttl_s, time.time(), dead)
         held = lease.write(self.store, self._lease, wanted, found.generation)
         self._remember(run, held)
         return {"owed": msgspec.to_builtins(wanted.owed), "left_by": wanted.left_by}
+
+    def _seen(self, seen: int | None) -> lease.Held:
+        found = lease.read(self.store, self._lease)
+        if seen is not None and found.generation != seen:
+            raise LostRace(
+                "Another rollout was at work since the fleet was looked at.",
+                where=self._lease,
+                hint="Nothing has changed; start again.",
+            )
+        return found
 
     def hold(self, run: str, ttl_s: float) -> bool:
         """Make sure that the lease is still ours, and renew it in good time; LostRace if it is not."""
@@ -228,9 +232,12 @@ class Controller:
             "dead": holder is not None and bool(self._dead_run(held.lease)),
         }
 
-    def break_lease(self, run: str, by: str) -> dict[str, Any]:
-        """Take the lease whoever holds it: for unlock, which then gives back what is owed."""
-        found = lease.read(self.store, self._lease)
+    def break_lease(self, run: str, by: str, seen: int | None = None) -> dict[str, Any]:
+        """Take the lease whoever holds it: for unlock, which then gives back what is owed.
+
+        `seen`: its generation when it was shown; LostRace where it is another one's since.
+        """
+        found = self._seen(seen)
         holder = lease.this_controller(run, by)
         wanted = lease.taken(found.lease, holder, 300.0, time.time(), dead=True)
         self._remember(run, lease.write(self.store, self._lease, wanted, found.generation))
