@@ -6,7 +6,8 @@
     ssh NAME [COMMAND…]                  log in
     down                                 end and remove every host, and the network
 
-State is in $SKFLEET_HOSTS, or .skfleet/hosts of the checkout.
+State is in $SKFLEET_HOSTS, or .skfleet/hosts of the checkout; for other programs there are in it
+`ssh`, which is ssh in the hosts' network, and `known_hosts`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from skfleet_local.hosts import base, host, network
 from skfleet_local.hosts.host import Host
 from skfleet_local.hosts.machine import SHUTDOWN_S
 from skfleet_local.hosts.network import directory
+from skfleet_local.run import write_file
 
 
 def marks(name: str) -> dict[str, str]:
@@ -43,6 +45,7 @@ def start(name: str, address: str, layers: list[Path]) -> None:
             network.up()
             made = host.make(place, name, address, lower, host.authorized())
             made.boot(marks(name))
+            _write_for_others()
     found = Host.read(place)
     found.wait()
     print(json.dumps(reach(found)))  # noqa: T201 - the answer
@@ -70,6 +73,8 @@ def stop(name: str, layer: Path | None) -> None:
         for path in (layer / "etc/ssh").glob("ssh_host_*"):
             path.unlink()
     host.remove(place)
+    with _lock():
+        _write_for_others()
 
 
 def down() -> None:
@@ -77,6 +82,16 @@ def down() -> None:
     processes.end(lambda: processes.of_run(directory()), SHUTDOWN_S / 4)
     shutil.rmtree(directory(), ignore_errors=True)
     network.down()
+
+
+def _write_for_others() -> None:
+    """`ssh` and `known_hosts`."""
+    script = directory() / "ssh"
+    script.write_text(f'#!/bin/sh\nexec nsenter --net={network.path()} -- ssh "$@"\n')
+    script.chmod(0o755)
+    hosts = [Host.read(path.parent) for path in directory().glob("*/host.json")]
+    lines = [f"{found.address},{found.name} {found.public_key}\n" for found in hosts]
+    write_file(directory() / "known_hosts", "".join(lines).encode(), 0o644)
 
 
 @contextlib.contextmanager
