@@ -18,6 +18,9 @@ locals {
   }
   source_image = var.source_image != "" ? var.source_image : local.source_images[var.debian]
 
+  # OS Login's user is in no file of the VM.
+  users = var.host == "" ? [] : [var.host_user]
+
   family = "${var.name}-${var.environment}"
 
   # Labels take lower-case letters, digits, dashes and underscores, 63 at most.
@@ -73,10 +76,10 @@ source "googlecompute" "image" {
   enable_integrity_monitoring = true
 }
 
-# A host that runs already, as root over ssh; whoever made it makes an image of its file system when it is off.
+# A host that runs already, over ssh; whoever made it makes an image of its file system when it is off.
 source "null" "host" {
   ssh_host             = var.host
-  ssh_username         = "root"
+  ssh_username         = var.host_user
   ssh_private_key_file = var.host_private_key_file
   ssh_timeout          = "1m"
 }
@@ -92,6 +95,7 @@ build {
     extra_arguments = [
       "--extra-vars=image_contents=${local.contents}",
       "--extra-vars=image_debian=${var.debian}",
+      "--extra-vars=${jsonencode({ image_cleanup_users = local.users })}",
     ]
     ansible_env_vars = [
       "ANSIBLE_CONFIG=${abspath("${path.root}/../ansible.cfg")}",

@@ -1,4 +1,5 @@
 # What an image is made of, and where. The four without a default are for googlecompute.image alone, which refuses them empty.
+# A form is checked by replacing what has it by nothing: older Packers have regex_replace and no regex.
 
 variable "contents" {
   type        = string
@@ -39,7 +40,7 @@ variable "source_image" {
   description = "Image of debian-cloud to start from; empty: the one that is pinned for `debian`. One image, never a family."
 
   validation {
-    condition     = can(regex("^(debian-1[23]-[a-z]+(-arm64)?-v[0-9]{8})?$", var.source_image))
+    condition     = regex_replace(var.source_image, "^(debian-1[23]-[a-z]+(-arm64)?-v[0-9]{8})$", "") == ""
     error_message = "The source_image must pin one image of debian-cloud, for example debian-12-bookworm-v20261006."
   }
 }
@@ -50,7 +51,7 @@ variable "name" {
   description = "Beginning of the image's name and family; Terraform's `name`."
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,19}$", var.name))
+    condition     = var.name != "" && regex_replace(var.name, "^[a-z][a-z0-9-]{0,19}$", "") == ""
     error_message = "The name must be at most 20 lower-case letters, digits and dashes, beginning with a letter."
   }
 }
@@ -61,7 +62,7 @@ variable "project_id" {
   description = "Project in which the image is baked and kept."
 
   validation {
-    condition     = can(regex("^([a-z][a-z0-9-]{4,28}[a-z0-9])?$", var.project_id))
+    condition     = regex_replace(var.project_id, "^([a-z][a-z0-9-]{4,28}[a-z0-9])$", "") == ""
     error_message = "The project_id must be a project's id (6 to 30 lower-case letters, digits, dashes), not its name or number."
   }
 }
@@ -72,7 +73,7 @@ variable "zone" {
   description = "Zone of the VM, for example europe-west1-b."
 
   validation {
-    condition     = can(regex("^([a-z]+-[a-z]+[0-9]+-[a-z])?$", var.zone))
+    condition     = regex_replace(var.zone, "^([a-z]+-[a-z]+[0-9]+-[a-z])$", "") == ""
     error_message = "The zone must be one zone, for example europe-west1-b."
   }
 }
@@ -83,7 +84,7 @@ variable "subnetwork" {
   description = "Subnet of Terraform's network in the zone's region; its firewall lets IAP's tunnel reach the VM."
 
   validation {
-    condition     = can(regex("^([a-z]([a-z0-9-]{0,61}[a-z0-9])?|projects/.+/subnetworks/[a-z0-9-]+)?$", var.subnetwork))
+    condition     = regex_replace(var.subnetwork, "^([a-z]([a-z0-9-]{0,61}[a-z0-9])?|projects/.+/subnetworks/[a-z0-9-]+)$", "") == ""
     error_message = "The subnetwork must be a subnet's name or projects/PROJECT/regions/REGION/subnetworks/NAME."
   }
 }
@@ -94,7 +95,7 @@ variable "service_account" {
   description = "E-mail address of the VM's account while it is baked (`terraform output bake_vm`): it has no roles."
 
   validation {
-    condition     = can(regex("^([a-z0-9-]+@[a-z0-9.-]+[.]iam[.]gserviceaccount[.]com)?$", var.service_account))
+    condition     = regex_replace(var.service_account, "^([a-z0-9-]+@[a-z0-9.-]+[.]iam[.]gserviceaccount[.]com)$", "") == ""
     error_message = "The service_account must be a service account's e-mail address; the default compute account is not for baking."
   }
 }
@@ -128,8 +129,14 @@ variable "host" {
   description = "null.host alone: address of the host that becomes the image."
 }
 
+variable "host_user" {
+  type        = string
+  default     = "root"
+  description = "null.host alone: user of the host who is, or may become, root; stays in the image if the host has the user in its files."
+}
+
 variable "host_private_key_file" {
   type        = string
   default     = ""
-  description = "null.host alone: ssh key of the host's root."
+  description = "null.host alone: the user's ssh key."
 }

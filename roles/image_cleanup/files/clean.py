@@ -1,12 +1,14 @@
 """Take from a host what is its own and no image's, then look whether all of it is gone.
 
-`clean.py ROOT` cleans and looks, `clean.py ROOT --look` looks alone. What remains is printed, a path and
-the reason a line, and the exit code is 1. One program for both, on one connection: without host keys
-and authorised keys there is no second one. Standard library alone.
+`clean.py ROOT [USER …]` cleans and looks, with `--look` it looks alone; the users named are the base's
+own and stay. What remains is printed, a path and the reason a line, and the exit code is 1. One program
+for both, on one connection: without host keys and authorised keys there is no second one. Standard
+library alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -93,7 +95,7 @@ def quieten() -> None:
     run("cloud-init", "clean", "--logs")
 
 
-def remains(root: Path) -> Iterator[tuple[Path, str]]:
+def remains(root: Path, users: list[str]) -> Iterator[tuple[Path, str]]:
     """What no image may hold, and why."""
     for path in matching(root, REMOVED):
         if not in_use(root, path):
@@ -111,7 +113,7 @@ def remains(root: Path) -> Iterator[tuple[Path, str]]:
             yield root / "etc/shadow", f"user {line.partition(':')[0]} has a password"
     for line in lines(root / "etc/passwd"):
         name, _, number = line.split(":")[:3]
-        if 1000 <= int(number) < 65000:
+        if 1000 <= int(number) < 65000 and name not in users:
             yield root / "etc/passwd", f"user {name} is a person's"
     for link in ("current", "previous"):
         if (root / "opt/skfleet" / link).is_symlink():
@@ -182,10 +184,15 @@ def run(*command: str) -> None:
 
 def main() -> None:
     """The program."""
-    root = Path(sys.argv[1])
-    if sys.argv[2:] != ["--look"]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("users", nargs="*", metavar="USER")
+    parser.add_argument("--look", action="store_true", help="change nothing")
+    options = parser.parse_args()
+    root: Path = options.root
+    if not options.look:
         clean(root)
-    found = [f"/{path.relative_to(root)}: {reason}" for path, reason in remains(root)]
+    found = [f"/{path.relative_to(root)}: {why}" for path, why in remains(root, options.users)]
     print("\n".join(found))  # noqa: T201 - the answer
     sys.exit(1 if found else 0)
 
