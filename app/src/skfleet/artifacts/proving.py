@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ def _random_column(
         return [feature.categories[i] for i in choice]
     low, high = feature.low, feature.high
     if feature.integer and high - low < 2**31:
-        return generator.integers(int(low), int(high) + 1, count).astype(float).tolist()
+        whole: list[Any] = generator.integers(int(low), int(high) + 1, count).astype(float).tolist()
+        return whole
     values: Any
     if seen:
         drawn = generator.choice(np.asarray(seen, dtype=float), count)
@@ -116,8 +117,8 @@ def prove(
         warnings.simplefilter("ignore")
         right = reference(rows)
     proofs = [
-        _try(name, forms, directory, manifest, rows, right)
-        for name, forms in _candidates(estimator, manifest.features)
+        _try(name, directory / file, forms, manifest, rows, right)
+        for name, file, forms in _candidates(estimator, manifest.features)
     ]
     if all(proof.refused for proof in proofs):
         raise DocumentError(
@@ -131,37 +132,38 @@ def prove(
 
 def _candidates(
     estimator: Any, features: Sequence[Feature]
-) -> list[tuple[str, list[tuple[str, bytes]]]]:
-    """Backend → (file, bytes) of its possible forms, best first."""
+) -> list[tuple[str, str, Iterable[bytes | None]]]:
+    """(backend, file, its possible forms, best first); a form is made when it is asked for."""
     import skops.io
 
     plain = compiling.positional(estimator)
-    found: list[tuple[str, list[tuple[str, bytes]]]] = [
-        ("sklearn", [(sklearn_backend.FILE_NAME, skops.io.dumps(plain))])
+    found: list[tuple[str, str, Iterable[bytes | None]]] = [
+        ("sklearn", sklearn_backend.FILE_NAME, [skops.io.dumps(plain)])
     ]
     coefficients = compiling.to_linear(plain)
     if coefficients is not None:
-        found.append(("linear", [(linear.FILE_NAME, coefficients)]))
+        found.append(("linear", linear.FILE_NAME, [coefficients]))
     else:
-        graphs = [compiling.to_onnx(plain, features, double) for double in (True, False)]
-        found.append(("onnx", [(onnx.FILE_NAME, graph) for graph in graphs if graph is not None]))
+        graphs = (compiling.to_onnx(plain, features, double) for double in (True, False))
+        found.append(("onnx", onnx.FILE_NAME, graphs))
     return found
 
 
 def _try(
     name: str,
-    forms: list[tuple[str, bytes]],
-    directory: Path,
+    path: Path,
+    forms: Iterable[bytes | None],
     manifest: Manifest,
     rows: list[list[Any]],
     right: Answers,
 ) -> Proof:
     failure, largest = "it has no form of this estimator", 0.0
-    for file, data in forms:
-        path = directory / file
+    for data in forms:
+        if data is None:
+            continue
         path.write_bytes(data)
         try:
-            backend = open_backend(name, directory, manifest)
+            backend = open_backend(name, path.parent, manifest)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 verify_golden(backend, manifest)

@@ -65,7 +65,11 @@ def write_artefact(
     """
     check_width(estimator, len(features))
     reference = Reference(estimator, features)
-    rows = golden_rows.tolist() if isinstance(golden_rows, np.ndarray) else list(golden_rows)
+    rows = (
+        golden_rows.tolist()
+        if isinstance(golden_rows, np.ndarray)
+        else [list(row) for row in golden_rows]
+    )
     several, classes = _outputs(estimator, reference.number, output_names)
     draft = Manifest(
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+# NumPy is imported where it is needed: an image's own service has none.
 
 
 def same_label(got: Any, wanted: Any, tolerance: float) -> bool:
@@ -25,6 +25,8 @@ def first_difference(
     tolerance: float,
 ) -> tuple[int | None, float]:
     """(first row that differs or None, largest difference of a number) of (labels, probabilities)."""
+    import numpy as np
+
     labels, probabilities = got
     if len(labels) != len(wanted[0]) or len(probabilities) != len(wanted[1]):
         return 0, float("inf")
@@ -48,6 +50,8 @@ def first_difference(
 
 
 def _largest_of_numbers(got: Sequence[Any], wanted: Sequence[Any]) -> float:
+    import numpy as np
+
     flat = [value for label in wanted for value in (label if isinstance(label, list) else [label])]
     if not flat or not all(type(value) is float for value in flat):
         return 0.0

@@ -18,7 +18,7 @@ from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError
 
 FILE_NAME = "linear.json"
-# logit: logistic or softmax; ovr: one logistic a class, normalised; none: labels alone; identity: a regressor.
+# logit: logistic or softmax; ovr: a logistic a class, normalised; none: labels alone; identity: numbers.
 LINKS = ("logit", "ovr", "none", "identity")
 
 

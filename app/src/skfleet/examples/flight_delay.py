@@ -82,7 +82,8 @@ def read_table(columns: Sequence[str]) -> pd.DataFrame:
 
 def late(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Labels of flights, shape (n,): 1 is late."""
-    return (table["arr_delay"].to_numpy() > LATE_MINUTES).astype(np.int64)
+    labels: npt.NDArray[np.int64] = (table["arr_delay"].to_numpy() > LATE_MINUTES).astype(np.int64)
+    return labels
 
 
 def load_flights() -> Flights:
