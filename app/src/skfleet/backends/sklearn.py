@@ -28,17 +28,27 @@ class SklearnBackend:
 
     name = "sklearn"
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, manifest: Manifest) -> None:
         self._estimator = estimator
+        # Text stands beside numbers only in an array of objects.
+        self._dtype: Any = object if manifest.mixed else np.float64
+        self._number = manifest.kind == "regressor"
 
-    def predict(self, rows: Rows) -> list[int]:
-        """Labels, shape (n,)."""
-        labels: list[int] = self._estimator.predict(np.asarray(rows, dtype=np.float64)).tolist()
+    def predict(self, rows: Rows) -> list[Any]:
+        """Labels, shape (n,) or (n, outputs)."""
+        found = np.asarray(self._estimator.predict(np.asarray(rows, dtype=self._dtype)))
+        if self._number:
+            found = found.astype(np.float64)
+        elif found.dtype.kind == "f":  # classes that are whole numbers, whatever their type was
+            found = found.astype(np.int64)
+        labels: list[Any] = found.tolist()
         return labels
 
     def predict_proba(self, rows: Rows) -> list[list[float]]:
-        """Probabilities, shape (n, classes)."""
-        values = self._estimator.predict_proba(np.asarray(rows, dtype=np.float64))
+        """Probabilities, shape (n, classes of all outputs)."""
+        values = self._estimator.predict_proba(np.asarray(rows, dtype=self._dtype))
+        if isinstance(values, list):  # one array an output
+            values = np.hstack(values)
         result: list[list[float]] = values.tolist()
         return result
 
@@ -78,4 +88,4 @@ def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
     sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", InconsistentVersionWarning)
-        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)))
+        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)), manifest)
