@@ -197,10 +197,15 @@ class Controller:
             self._remember(run, lease.write(self.store, self._lease, wanted, mine.generation))
         return dict(msgspec.to_builtins(wanted.owed) or {})
 
-    def release(self, run: str) -> bool:
-        """Give the lease back by an overwrite; nothing is owed any more."""
+    def release(self, run: str, *, settled: bool = True) -> bool:
+        """Give the lease back by an overwrite; nothing is owed any more.
+
+        `settled`: no VM is left as a dead predecessor left it. Otherwise the next rollout is told whose
+        work may lie about.
+        """
         mine = self._mine(run)
-        lease.write(self.store, self._lease, lease.Lease(), mine.generation)
+        free = lease.Lease(left_by="" if settled else mine.lease.left_by)
+        lease.write(self.store, self._lease, free, mine.generation)
         self._file(run).unlink(missing_ok=True)
         return True
 
