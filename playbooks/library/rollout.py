@@ -46,7 +46,7 @@ options:
     type: float
     default: 600
   arguments:
-    description: Arguments of C(plan), C(owe), C(release), C(desire), C(record); see skfleet.rollouts.controller.
+    description: Arguments of the action; see skfleet.rollouts.controller.
     type: dict
     default: {}
 author: skfleet

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -319,6 +320,41 @@ def retries(end: bool) -> None:
     )
     answer.raise_for_status()
     click.echo(f"retries {'on' if end else 'off'}")
+
+
+@main.command()
+@click.argument("evidence")
+@click.option(
+    "--seed", type=int, help="Of the moments that mishaps strike at; else the record's own."
+)
+@click.option("--as", "stand_ins", multiple=True, metavar="RECORDED=LOCAL", help="Releases.")
+@failing_well
+def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
+    """Run a recorded rollout (a file, or gs://…) again; exit code 1 where it comes out differently."""
+    from skfleet import documents
+    from skfleet.artifacts.store import Store
+    from skfleet.rollouts.evidence import Evidence
+    from skfleet_local.replay.run import Replay
+
+    run = current()
+    run.require_state()
+    if evidence.startswith("gs://"):
+        data = Store(os.environ.get("SKFLEET_STORAGE_ENDPOINT", "")).read(evidence).data
+    elif Path(evidence).is_file():
+        data = Path(evidence).read_bytes()
+    else:
+        raise SkfleetError(f"There is no file '{evidence}'.", where="EVIDENCE")
+    record = documents.read(Evidence, data, where=evidence)
+    releases = dict(item.split("=", 1) for item in stand_ins if "=" in item)
+    again = Replay(
+        run, repository(), record, record.seed if seed is None else seed, click.echo, releases
+    )
+    found = again()
+    for line in found:
+        click.echo(f"differs   {line}")
+    if found:
+        sys.exit(1)
+    click.echo(f"same      {record.verdict}, step by step")
 
 
 @main.command()
