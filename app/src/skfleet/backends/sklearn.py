@@ -19,8 +19,23 @@ from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"
-# Types beyond skops' own defaults that this server loads; extend it here, by review.
-TRUSTED_TYPES: tuple[str, ...] = ("sklearn.tree._tree.Tree",)
+# Types beyond skops' own defaults that this server loads; extend it here, by review. All are scikit-learn's
+# own holders of numbers: none runs what a file says. Trees and neighbours are C structures, which damaged
+# numbers may crash; what is loaded has the digest that its publisher gave it.
+TRUSTED_TYPES: tuple[str, ...] = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
 
 
 class SklearnBackend:

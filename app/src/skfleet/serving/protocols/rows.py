@@ -73,6 +73,7 @@ class RowCheck:
                 raise InvalidRows(
                     f"Column '{name[:80]}' is {problem}.", where=path, hint=self._hint()
                 )
+            given.add(name)
         for feature in self.features:
             if feature.name not in given:
                 raise InvalidRows(
