@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skfleet.artifacts.publish import write_artefact
 from skfleet.examples import flight_delay
+from skfleet.rollouts.evidence import read_events
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
@@ -32,6 +35,7 @@ TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
 SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
+Case = TypeVar("Case")
 ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
 
 
@@ -108,13 +112,19 @@ class Fleet:
         env = {"SKFLEET_KILL_AT": str(task), "ANSIBLE_CALLBACK_PLUGINS": plugins}
         return self.playbook(name, env=env, **extra)
 
-    def tasks(self, name: str, **extra: Any) -> tuple[Result, list[str]]:
+    def kill_after(self, step: str, name: str, **extra: Any) -> Result:
+        """The same, its controller killed in the middle of its first such step."""
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_KILL_STEP": step, "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        return self.playbook(name, env=env, **extra)
+
+    def tasks(self, name: str, *arguments: str, **extra: Any) -> tuple[Result, list[str]]:
         """A whole run, and the names of its tasks in the order in which they began."""
         log = self.directory / "tasks"
         log.unlink(missing_ok=True)
         plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
         env = {"SKFLEET_TASKS": str(log), "ANSIBLE_CALLBACK_PLUGINS": plugins}
-        result = self.playbook(name, env=env, **extra)
+        result = self.playbook(name, *arguments, env=env, **extra)
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
@@ -154,7 +164,12 @@ class Fleet:
     def assert_at(self, release: str, minimum: int = 3) -> None:
         """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
         assert self.shell.wait(
-            release, lambda vms: len(vms) >= minimum and all(serves(vm, release) for vm in vms), 90
+            release,
+            lambda vms: (
+                len(vms) >= minimum
+                and all(serves(vm, release) for vm in vms if vm["action"] != "DELETING")
+            ),
+            90,
         ), self.command("skfleet-local", "status")
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
@@ -165,6 +180,33 @@ class Fleet:
     def wait_until_at_rest(self) -> None:
         """No VM comes or goes: what a rollout asks for before it begins."""
         self.shell.wait("rest", lambda vms: all(vm["action"] == "NONE" for vm in vms), 120)
+
+    @contextmanager
+    def when(self, step: str, act: Callable[[str], None], nth: int = 1) -> Iterator[list[str]]:
+        """Do something to the VM whose `step` is the nth that a rollout inside finishes; gives its name."""
+        evidence, done, ended = self.directory / "evidence", [], threading.Event()
+        before = set(evidence.glob("*.events"))
+
+        def watch() -> None:
+            while not ended.wait(0.05):
+                for file in set(evidence.glob("*.events")) - before:
+                    hosts = [
+                        event.host
+                        for event in read_events(file)
+                        if event.step == step and event.host
+                    ]
+                    if len(hosts) >= nth:
+                        done.append(hosts[nth - 1])
+                        act(hosts[nth - 1])
+                        return
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield done
+        finally:
+            ended.set()
+            thread.join(60)
 
     @contextmanager
     def witnessed(self, enough: int = ENOUGH) -> Iterator[dict[str, Any]]:
@@ -304,10 +346,12 @@ def at_a(fleet: Fleet) -> Callable[[], Fleet]:
     return fleet
 
 
-def kill_vm(fleet: Fleet, vm: str) -> None:
-    fleet.command("skfleet-local", "break", "kill", vm)
+FULL = bool(os.environ.get("SKFLEET_TEST_FULL"))
+SEED = int(os.environ.get("SKFLEET_SEED") or 5)
 
 
-full = pytest.mark.skipif(
-    not os.environ.get("SKFLEET_TEST_FULL"), reason="long: `make test-full` runs it"
-)
+def sampled(cases: Sequence[Case], count: int, name: str) -> list[Case]:
+    """All cases with `make test-full`, otherwise so many, by SKFLEET_SEED."""
+    if FULL:
+        return list(cases)
+    return random.Random(f"{SEED} {name}").sample(list(cases), count)  # noqa: S311 - no secret

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Fleet, assert_clean
+from skfleet_local.demo.fleet import serves
+
+from .conftest import REPOSITORY, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
@@ -85,3 +91,42 @@ def test_a_drained_vm_gets_no_request_and_its_traffic_back(at_a: Fleet) -> None:
     assert at_a.playbook("status").code != 0, "a drained VM is worth a look"
     assert at_a.playbook("drain", host=vm, state="serving").code == 0
     assert at_a.playbook("status").code == 0
+
+
+def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> None:
+    """The negative control: no drain and no retries must show failures, or none would ever show."""
+    at_a.command("skfleet-local", "break", "retries")
+    try:
+        with at_a.witnessed(enough=2000) as record:
+            for vm in at_a.shell.status():
+                subprocess.run(
+                    [
+                        *(str(Path(sys.executable).parent / "supervisorctl"), "-c"),
+                        str(at_a.shell.run.vms / vm["name"] / "etc/supervisor/supervisord.conf"),
+                        *("restart", "skfleet"),
+                    ],
+                    check=True,
+                    capture_output=True,
+                )
+                at_a.shell.wait("it is back", lambda vms: all(serves(vm, "a") for vm in vms), 60)
+    finally:
+        at_a.command("skfleet-local", "break", "retries", "--end")
+    assert record["failed"] >= 1, "this load witness would not see a lost request"
+
+
+def test_no_task_asks_whether_it_is_cloud_or_local() -> None:
+    """Only the inventories' variables differ. Words for people may name both."""
+    asking = re.compile(
+        r"inventor(y_file|y_dir|ies)|skfleet_local|gcp|time_scale *(==|!=|>|<)", re.I
+    )
+    decides = re.compile(r"^[- ]*(when|that|failed_when|changed_when|until):(.*)|\{\{(.*?)\}\}")
+    looked_at = 0
+    for path in [
+        *(REPOSITORY / "playbooks").glob("*.yml"),
+        *REPOSITORY.glob("playbooks/tasks/*.yml"),
+    ]:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            for match in decides.finditer(line):
+                looked_at += 1
+                assert not asking.search(match[0]), f"{path.name}:{number}: {line}"
+    assert looked_at > 100

@@ -205,6 +205,43 @@ def kill(vm: str) -> None:
     click.echo(f"killed {count} processes of {vm}")
 
 
+@break_.command()
+@click.argument("vm")
+@failing_well
+def reboot(vm: str) -> None:
+    """Cut a VM's power; it boots again from its own disk."""
+    from skfleet_local import client
+    from skfleet_local.accounts import ACCOUNTS
+    from skfleet_local.compute.project import ZONES
+
+    run = current()
+    addresses = run.require_state().addresses
+    compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
+    zone = next((found for found in ZONES if compute.find(compute.links.instance(found, vm))), None)
+    if zone is None:
+        raise SkfleetError(
+            f"No VM '{vm}' runs.", where=str(run.vms), hint="`skfleet-local status` names them."
+        )
+    compute.change(f"{compute.links.instance(zone, vm)}/reset")
+    click.echo(f"{vm} boots again")
+
+
+@break_.command()
+@click.option("--end", is_flag=True, help="Mend it.")
+@failing_well
+def retries(end: bool) -> None:
+    """Let the load balancers try nothing again."""
+    from skfleet_local import client
+
+    admin = current().require_state().addresses.envoy_admin_url
+    share = 100 if end else 0  # % of requests that may be retried
+    answer = client.session().post(
+        f"{admin}/runtime_modify", params={"upstream.use_retry": share}, timeout=5
+    )
+    answer.raise_for_status()
+    click.echo(f"retries {'on' if end else 'off'}")
+
+
 @main.command()
 @failing_well
 def env() -> None:

@@ -248,6 +248,7 @@ class Controller:
         run = fields["id"]
         hosts = msgspec.convert(fields.pop("hosts"), dict[str, evidence.Host])
         events = evidence.read_events(self.directory / f"{run}.events")
+        hosts = {name: evidence.placed(name, host, events) for name, host in hosts.items()}
         more = fields.pop("said", [])
         said = fields.pop("words", None) or [
             *evidence.words(fields["verdict"], fields["release"], fields["before"], hosts),

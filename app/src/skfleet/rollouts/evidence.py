@@ -102,6 +102,14 @@ def merged(events: Iterable[Event]) -> list[Event]:
     return result
 
 
+def placed(name: str, host: Host, events: Iterable[Event]) -> Host:
+    """The host with its words behind the step that they came from: the first that failed there."""
+    step = next((event.step for event in events if event.host == name and not event.ok), "")
+    if not host.words or not step:
+        return host
+    return msgspec.structs.replace(host, words=f"{step}: {host.words}")
+
+
 def words(verdict: Outcome, release: str, before: str, hosts: Mapping[str, Host]) -> list[str]:
     """What happened, in sentences for a person."""
     moved = [name for name, host in hosts.items() if host.state == "ok"]

@@ -65,8 +65,11 @@ class ComputeApi:
             ("GET", _AUTOSCALERS + "/{name}", self.get_autoscaler),
             ("GET", "/zones/{zone}/instances", self.list_instances),
             ("GET", "/zones/{zone}/instances/{name}", self.get_instance),
+            ("POST", "/zones/{zone}/instances/{name}/reset", self.reset_instance),
             ("GET", "/global/operations/{name}", self.get_operation),
             ("POST", "/global/operations/{name}/wait", self.wait_operation),
+            ("GET", "/zones/{zone}/operations/{name}", self.get_operation),
+            ("POST", "/zones/{zone}/operations/{name}/wait", self.wait_operation),
             ("GET", "/regions/{region}/operations/{name}", self.get_operation),
             ("POST", "/regions/{region}/operations/{name}/wait", self.wait_operation),
             ("GET", "/global/backendServices/{name}", self.get_backend),
@@ -122,7 +125,7 @@ class ComputeApi:
             "selfLink": self.links.template(name),
         }
         self.control.resources.templates[name] = form
-        return self._operation(request, "insert", form, regional=False)
+        return self._operation(request, "insert", form, scope="global")
 
     async def get_template(self, request: web.Request) -> web.Response:
         """instanceTemplates.get"""
@@ -269,22 +272,41 @@ class ComputeApi:
 
     async def get_instance(self, request: web.Request) -> web.Response:
         """instances.get"""
+        return web.json_response(self._instance(self._running(request)))
+
+    async def reset_instance(self, request: web.Request) -> web.Response:
+        """instances.reset: a hard reboot."""
+        item = self._running(request)
+        name = request[_ACCOUNT].email
+        if not self.control.reset(item, f"asked for by {name}"):
+            raise ApiError(400, f"The resource '{item.name}' is not ready", "resourceNotReady")
+        return web.json_response(
+            self.operations.start(
+                "reset",
+                self.links.instance(item.zone, item.name),
+                item.id,
+                name,
+                scope=f"zones/{item.zone}",
+            )
+        )
+
+    def _running(self, request: web.Request) -> Instance:
         item = self.control.resources.instances.get(request.match_info["name"])
         if item is None or item.zone != request.match_info["zone"] or item.init is None:
             raise _not_found(f"instances/{request.match_info['name']}")
-        return web.json_response(self._instance(item))
+        return item
 
     # Operations, load balancers
 
     async def get_operation(self, request: web.Request) -> web.Response:
-        """regionOperations.get, globalOperations.get"""
-        regional = "region" in request.match_info
-        return web.json_response(self.operations.get(request.match_info["name"], regional))
+        """globalOperations.get, regionOperations.get, zoneOperations.get"""
+        return web.json_response(self.operations.get(request.match_info["name"], _scope(request)))
 
     async def wait_operation(self, request: web.Request) -> web.Response:
-        """regionOperations.wait, globalOperations.wait"""
-        regional = "region" in request.match_info
-        return web.json_response(await self.operations.wait(request.match_info["name"], regional))
+        """globalOperations.wait, regionOperations.wait, zoneOperations.wait"""
+        return web.json_response(
+            await self.operations.wait(request.match_info["name"], _scope(request))
+        )
 
     async def get_backend(self, request: web.Request) -> web.Response:
         """backendServices.get, regionBackendServices.get"""
@@ -319,12 +341,17 @@ class ComputeApi:
     # Common
 
     def _operation(
-        self, request: web.Request, kind: str, form: dict[str, Any], *, regional: bool = True
+        self,
+        request: web.Request,
+        kind: str,
+        form: dict[str, Any],
+        *,
+        scope: str = f"regions/{REGION}",
     ) -> web.Response:
         self.control.save()
         return web.json_response(
             self.operations.start(
-                kind, form["selfLink"], int(form["id"]), request[_ACCOUNT].email, regional=regional
+                kind, form["selfLink"], int(form["id"]), request[_ACCOUNT].email, scope=scope
             )
         )
 
@@ -363,6 +390,14 @@ def _find(known: dict[str, dict[str, Any]], request: web.Request, kind: str) -> 
     if name not in known:
         raise _not_found(f"{kind}/{name}")
     return known[name]
+
+
+def _scope(request: web.Request) -> str:
+    """Where an operation is: the part of its address that says so."""
+    for kind in ("region", "zone"):
+        if kind in request.match_info:
+            return f"{kind}s/{request.match_info[kind]}"
+    return "global"
 
 
 def _not_found(what: str) -> ApiError:

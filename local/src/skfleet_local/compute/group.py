@@ -131,6 +131,14 @@ class ControlLoop:
         """Drain, stop, forget."""
         self._leave(instance, "DELETING", reason, drain=instance.phase == "run")
 
+    def reset(self, instance: Instance, reason: str) -> bool:
+        """A hard reboot: same VM, same disk, same id. False for a VM that does not run, or is busy."""
+        if instance.phase != "run" or instance.name in self._busy:
+            return False
+        self._event(instance, "reset", reason)
+        self._begin(instance, self._reboot(instance))
+        return True
+
     def new_id(self) -> int:
         """A number no resource had before."""
         self.resources.last_id += 1
@@ -223,6 +231,16 @@ class ControlLoop:
                 instance, "boot", f"{instance.booted - instance.created:.1f} s after creation"
             )
             self._probe(instance)
+
+    async def _reboot(self, instance: Instance) -> None:
+        vm = self._vm(instance)
+        # No goodbye: power is cut.
+        await asyncio.to_thread(vm.stop, None)
+        instance.init = await asyncio.to_thread(vm.boot)
+        instance.booted = time.time()
+        # Like a new one it is left alone until it answers, or the initial delay is over.
+        self.liveness.pop(instance.name, None)
+        self._probe(instance)
 
     async def _stop(self, instance: Instance) -> None:
         vm = self._vm(instance)

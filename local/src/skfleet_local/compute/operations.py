@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from skfleet_local.cloud.errors import ApiError
-from skfleet_local.compute.project import REGION, Links
+from skfleet_local.compute.project import Links
 
 # How long a change stays PENDING or RUNNING; Google's take seconds.
 SECONDS = 0.4
@@ -32,7 +32,7 @@ class Operation:
     target: str
     target_id: int
     user: str
-    regional: bool
+    scope: str  # global, regions/REGION or zones/ZONE
     inserted: float
     name: str = ""
 
@@ -49,32 +49,32 @@ class Operations:
     _known: dict[str, Operation] = field(default_factory=dict)
 
     def start(
-        self, kind: str, target: str, target_id: int, user: str, *, regional: bool
+        self, kind: str, target: str, target_id: int, user: str, *, scope: str
     ) -> dict[str, Any]:
         """Begin one and return its published form."""
         now = time.time()
         number = time.time_ns()
         name = f"operation-{number // 1_000_000}-{number % 1_000_000:06d}"
-        operation = Operation(number, kind, target, target_id, user, regional, now, name)
+        operation = Operation(number, kind, target, target_id, user, scope, now, name)
         self._known[name] = operation
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
         return self._form(operation)
 
-    def get(self, name: str, regional: bool) -> dict[str, Any]:
+    def get(self, name: str, scope: str) -> dict[str, Any]:
         """One by name; ApiError 404."""
-        return self._form(self._find(name, regional))
+        return self._form(self._find(name, scope))
 
-    async def wait(self, name: str, regional: bool) -> dict[str, Any]:
+    async def wait(self, name: str, scope: str) -> dict[str, Any]:
         """Like `get`, but returns when it is done, or after two minutes."""
-        operation = self._find(name, regional)
+        operation = self._find(name, scope)
         rest = operation.inserted + SECONDS - time.time()
         await asyncio.sleep(min(max(rest, 0.0), WAIT_S))
         return self._form(operation)
 
-    def _find(self, name: str, regional: bool) -> Operation:
+    def _find(self, name: str, scope: str) -> Operation:
         operation = self._known.get(name)
-        if operation is None or operation.regional != regional:
+        if operation is None or operation.scope != scope:
             raise ApiError(404, f"The resource 'operations/{name}' was not found")
         return operation
 
@@ -82,7 +82,6 @@ class Operations:
         now = time.time()
         done = operation.done(now)
         began = now >= operation.inserted + SECONDS / 2
-        scope = self.links.region if operation.regional else f"{self.links.project}/global"
         form: dict[str, Any] = {
             "kind": "compute#operation",
             "id": str(operation.id),
@@ -94,10 +93,11 @@ class Operations:
             "user": operation.user,
             "progress": 100 if done else 50 if began else 0,
             "insertTime": timestamp(operation.inserted),
-            "selfLink": f"{scope}/operations/{operation.name}",
+            "selfLink": f"{self.links.project}/{operation.scope}/operations/{operation.name}",
         }
-        if operation.regional:
-            form["region"] = f"{self.links.project}/regions/{REGION}"
+        kind, _, place = operation.scope.partition("/")
+        if place:
+            form[kind.removesuffix("s")] = f"{self.links.project}/{operation.scope}"
         if began:
             form["startTime"] = timestamp(operation.inserted + SECONDS / 2)
         if done:
