@@ -99,15 +99,7 @@ def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> Non
     try:
         with at_a.witnessed(enough=2000) as record:
             for vm in at_a.shell.status():
-                subprocess.run(
-                    [
-                        *(str(Path(sys.executable).parent / "supervisorctl"), "-c"),
-                        str(at_a.shell.run.vms / vm["name"] / "etc/supervisor/supervisord.conf"),
-                        *("restart", "skfleet"),
-                    ],
-                    check=True,
-                    capture_output=True,
-                )
+                at_a.restart_service(vm)
                 at_a.shell.wait("it is back", lambda vms: all(serves(vm, "a") for vm in vms), 60)
     finally:
         at_a.command("skfleet-local", "break", "retries", "--end")

@@ -50,7 +50,9 @@ IN_USE = re.compile(r"^(ansible_|ansible-|systemd-private-)")
 EMPTIED = ("etc/machine-id",)
 LOGS = "var/log"
 
-_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{40,}?-----END|\"private_key\":")
+_PRIVATE_KEY = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{40,}?-----END|\"private_key\":"
+)
 _SECRET_PLACES = ("etc", "root", "home", "opt", "srv", "usr/local", "var")
 _LARGEST_KEY_FILE = 1024 * 1024  # bytes
 _PASSWORD = re.compile(r"^[^:]+:\$")

@@ -62,6 +62,11 @@ class Facts:
 
 def application(tokens: Tokens, facts: Callable[[], Facts]) -> web.Application:
     """One VM's site. `facts` is asked at every request: a recreated VM has a new id."""
+    return shared_application(tokens, lambda _: facts())
+
+
+def shared_application(tokens: Tokens, facts: Callable[[str], Facts | None]) -> web.Application:
+    """The site of all VMs, at Google's address: `facts` of who calls from an address."""
 
     async def handle(request: web.Request) -> web.Response:
         if "X-Forwarded-For" in request.headers:
@@ -73,7 +78,10 @@ def application(tokens: Tokens, facts: Callable[[], Facts]) -> web.Application:
             return _text("Missing Metadata-Flavor:Google header.", 403)
         if not path.startswith(_ROOT):
             return _text("Not found", 404)
-        return _answer(tokens, facts(), path.removeprefix(_ROOT), request.query)
+        found = facts(request.remote or "")
+        if found is None:
+            return _text("Not found", 404)
+        return _answer(tokens, found, path.removeprefix(_ROOT), request.query)
 
     app = web.Application()
     app.router.add_get("/{path:.*}", handle)

@@ -24,6 +24,7 @@ from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import Operations, timestamp
 from skfleet_local.compute.project import INTERNAL_BACKEND, REGION, ZONES, Links
 from skfleet_local.decisions import Liveness
+from skfleet_local.hosts.vm import HostVm
 
 _NAME = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _ACCOUNT = web.RequestKey("account", Account)
@@ -32,6 +33,7 @@ _GROUPS = "/regions/{region}/instanceGroupManagers"
 _GROUP = _GROUPS + "/{name}"
 _TEMPLATES = "/global/instanceTemplates"
 _AUTOSCALERS = "/regions/{region}/autoscalers"
+_ATTRIBUTES = "/zones/{zone}/instances/{name}/getGuestAttributes"
 _MODES = ("ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP")
 
 
@@ -66,6 +68,7 @@ class ComputeApi:
             ("GET", "/zones/{zone}/instances", self.list_instances),
             ("GET", "/zones/{zone}/instances/{name}", self.get_instance),
             ("POST", "/zones/{zone}/instances/{name}/reset", self.reset_instance),
+            ("GET", _ATTRIBUTES, self.get_guest_attributes),
             ("GET", "/global/operations/{name}", self.get_operation),
             ("POST", "/global/operations/{name}/wait", self.wait_operation),
             ("GET", "/zones/{zone}/operations/{name}", self.get_operation),
@@ -295,6 +298,23 @@ class ComputeApi:
         if item is None or item.zone != request.match_info["zone"] or item.init is None:
             raise _not_found(f"instances/{request.match_info['name']}")
         return item
+
+    async def get_guest_attributes(self, request: web.Request) -> web.Response:
+        """instances.getGuestAttributes, of which a VM's host keys are what there is."""
+        item = self.control.resources.instances.get(request.match_info["name"])
+        vm = self.control.vm(item) if item is not None and item.phase == "run" else None
+        query = request.query.get("queryPath", "")
+        if item is None or not isinstance(vm, HostVm) or query != "hostkeys/":
+            raise _not_found(f"guestAttributes/{query}")
+        kind, _, key = vm.host_key().partition(" ")
+        return web.json_response(
+            {
+                "kind": "compute#guestAttributes",
+                "selfLink": f"{self.links.instance(item.zone, item.name)}/getGuestAttributes",
+                "queryPath": query,
+                "queryValue": {"items": [{"namespace": "hostkeys", "key": kind, "value": key}]},
+            }
+        )
 
     # Operations, load balancers
 

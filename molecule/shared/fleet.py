@@ -1,0 +1,56 @@
+"""The fleet that scenarios share: `python molecule/shared/fleet.py prepare|up`.
+
+`prepare` runs where a package index can be reached and builds what the releases are made of; `up` runs in
+the hosts' network and boots four real hosts behind Envoy, from metadata alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playbooks.tests import conftest as fleets
+from skfleet.builds.wheelhouse import build
+from skfleet.errors import SkfleetError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VMS = 4
+TIME_SCALE = 5
+
+
+def prepare() -> None:
+    """The wheelhouses: this checkout's, and of one that misbehaves as its settings say."""
+    builds = REPOSITORY / ".skfleet/builds"
+    build(REPOSITORY, builds)
+    with tempfile.TemporaryDirectory(prefix="skfleet-checkout-") as scratch:
+        build(fleets.misbehaving_checkout(Path(scratch) / "checkout"), builds)
+
+
+def up() -> None:
+    """Boot it and publish releases, unless it stands."""
+    directory = Path(os.environ["SKFLEET_TEST_FLEET"])
+    run = fleets.Run(directory / "run")
+    found = fleets.Fleet(fleets.Shell(run, REPOSITORY, fleets.Report(0, io.StringIO())), directory)
+    if run.client_env.exists():
+        found.command("skfleet-local", "up")
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    layer = str(REPOSITORY / ".skfleet/layers/image")
+    made = fleets.booted(directory, VMS, TIME_SCALE, "--layer", layer)
+    fleets.publish_others(made)
+    assert made.shell.wait(
+        "a", lambda vms: len(vms) == VMS and all(fleets.serves(vm, "a") for vm in vms), 240
+    ), made.command("skfleet-local", "logs")
+
+
+if __name__ == "__main__":
+    try:
+        {"prepare": prepare, "up": up}[sys.argv[1]]()
+    except SkfleetError as error:
+        sys.exit(str(error))
+    except subprocess.SubprocessError as error:
+        sys.exit(str(error))
