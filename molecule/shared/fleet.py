@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from skfleet.builds.wheelhouse import build
 from skfleet.errors import SkfleetError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DIRECTORY = Path(os.environ.get("SKFLEET_TEST_FLEET") or REPOSITORY / ".skfleet/fleet")
 VMS = 4
 TIME_SCALE = 5
 
@@ -26,19 +28,22 @@ def prepare() -> None:
     """The wheelhouses: this checkout's, and of one that misbehaves as its settings say."""
     builds = REPOSITORY / ".skfleet/builds"
     build(REPOSITORY, builds)
-    with tempfile.TemporaryDirectory(prefix="skfleet-checkout-") as scratch:
+    # Below the fleet's directory, where the fleet's own copy will be: `git describe` is part of the version.
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="checkout-", dir=DIRECTORY) as scratch:
         build(fleets.misbehaving_checkout(Path(scratch) / "checkout"), builds)
 
 
 def up() -> None:
     """Boot it and publish releases, unless it stands."""
-    directory = Path(os.environ["SKFLEET_TEST_FLEET"])
+    directory = DIRECTORY
     run = fleets.Run(directory / "run")
     found = fleets.Fleet(fleets.Shell(run, REPOSITORY, fleets.Report(0, io.StringIO())), directory)
     if run.client_env.exists():
         found.command("skfleet-local", "up")
         return
-    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("model", "other", "checkout"):  # of one that was cut off
+        shutil.rmtree(directory / name, ignore_errors=True)
     layer = str(REPOSITORY / ".skfleet/layers/image")
     made = fleets.booted(directory, VMS, TIME_SCALE, "--layer", layer)
     fleets.publish_others(made)

@@ -38,6 +38,7 @@ SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
 # Molecule runs these tests on a fleet of real hosts, whose inventory differs and which it boots and ends itself.
 INVENTORY = os.environ.get("SKFLEET_TEST_INVENTORY") or "inventories/local"
+VMS = int(os.environ.get("SKFLEET_TEST_VMS") or 3)
 STANDING = os.environ.get("SKFLEET_TEST_FLEET", "")
 Case = TypeVar("Case")
 ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
@@ -176,7 +177,7 @@ class Fleet:
             command = [*ssh(vm["address"]), "sudo", "systemctl", "restart", "skfleet.service"]
         subprocess.run(command, check=True, capture_output=True)
 
-    def assert_at(self, release: str, minimum: int = 3) -> None:
+    def assert_at(self, release: str, minimum: int = VMS) -> None:
         """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
         assert self.shell.wait(
             release,
@@ -328,10 +329,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("rollouts")
     made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, 3, 10)
+        made = booted(directory, VMS, 10)
         publish_others(made)
         assert made.shell.wait(
-            "a", lambda vms: len(vms) == 3 and all(serves(vm, "a") for vm in vms), 180
+            "a", lambda vms: len(vms) == VMS and all(serves(vm, "a") for vm in vms), 180
         ), made.command("skfleet-local", "logs")
         yield made
     finally:

@@ -13,7 +13,7 @@ import pytest
 
 from skfleet_local.demo.fleet import serves
 
-from .conftest import REPOSITORY, Fleet, assert_clean
+from .conftest import REPOSITORY, VMS, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
@@ -23,10 +23,10 @@ def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
     result = at_a.playbook("rollout", "--check", release="m")
     assert result.code == 0, result.output
     assert "golden predictions change" in result.output
-    assert "reload; 3 VMs serve meanwhile" in result.output
+    assert f"reload; {VMS} VMs serve meanwhile" in result.output
     result = at_a.playbook("rollout", "--check", release="b")
     assert "settings.threads: – → 2" in result.output
-    assert "drain, restart; 2 VMs serve meanwhile" in result.output
+    assert f"drain, restart; {VMS - 1} VMs serve meanwhile" in result.output
     assert not result.evidence
     after = at_a.command("skfleet-local", "status", "--json")
     assert identities(before) == identities(after)
