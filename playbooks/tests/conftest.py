@@ -36,7 +36,7 @@ TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
 SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
-# Molecule runs these tests on a fleet of real hosts, whose inventory differs and which it boots and ends itself.
+# Molecule runs these tests on a fleet of real hosts, which it boots and ends itself.
 INVENTORY = os.environ.get("SKFLEET_TEST_INVENTORY") or "inventories/local"
 VMS = int(os.environ.get("SKFLEET_TEST_VMS") or 3)
 STANDING = os.environ.get("SKFLEET_TEST_FLEET", "")
