@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playbooks.tests import conftest as fleets
+
 from skfleet.builds.wheelhouse import build
 from skfleet.errors import SkfleetError
 
@@ -47,9 +49,12 @@ def up() -> None:
     layer = str(REPOSITORY / ".skfleet/layers/image")
     made = fleets.booted(directory, VMS, TIME_SCALE, "--layer", layer)
     fleets.publish_others(made)
-    assert made.shell.wait(
-        "a", lambda vms: len(vms) == VMS and all(fleets.serves(vm, "a") for vm in vms), 240
-    ), made.command("skfleet-local", "logs")
+
+    def ready(vms: list[dict[str, Any]]) -> bool:
+        return len(vms) == VMS and all(fleets.serves(vm, "a") for vm in vms)
+
+    if not made.shell.wait("a", ready, 240):
+        sys.exit(made.command("skfleet-local", "logs"))
 
 
 if __name__ == "__main__":
