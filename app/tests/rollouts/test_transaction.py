@@ -276,7 +276,7 @@ def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Flee
     fleet.time_passes(TTL_S + 1)
     fleet.roll_out(HERE, "b", 1000, 0.0)
     fleet._go(THERE, 1000, 0.0)
-    assert work.verdict == "fenced"
+    assert work.verdict in ("fenced", "failed")
     assert fleet.fleet.desired == "b"
     assert {vm.release for vm in fleet.fleet.all()} == {"b"}
 
