@@ -55,9 +55,7 @@ def _debian(packages: Any, system: Mapping[str, str]) -> Iterator[Component]:
         }
         if package["source"] != package["name"]:  # advisories speak of sources
             qualifiers["upstream"] = str(package["source"])
-        url = PackageURL(
-            "deb", "debian", str(package["name"]), str(package["version"]), qualifiers
-        )
+        url = PackageURL("deb", "debian", str(package["name"]), str(package["version"]), qualifiers)
         yield Component(
             type=ComponentType.LIBRARY,
             name=str(package["name"]),

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # Removed, whatever they hold. Directories that must stay are emptied below.
@@ -53,7 +53,9 @@ KEPT = ("root/.bashrc", "root/.profile")
 EMPTIED = ("etc/machine-id",)
 LOGS = "var/log"
 
-_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{40,}?-----END|\"private_key\":")
+_PRIVATE_KEY = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{40,}?-----END|\"private_key\":"
+)
 _SECRET_PLACES = ("etc", "root", "home", "opt", "srv", "usr/local", "var")
 _LARGEST_KEY_FILE = 1024 * 1024  # bytes
 _PASSWORD = re.compile(r"^[^:]+:\$")
