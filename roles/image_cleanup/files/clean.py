@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # Removed, whatever they hold. Directories that must stay are emptied below.
@@ -36,6 +36,7 @@ REMOVED = (
     "etc/skfleet/host.env",
     "root/.[!.]*",
     "root/*",
+    "var/log/journal/*",  # a folder is named after the machine
     "home/*/.ssh",
     "home/*/.ansible",
     "home/*/.*_history",
@@ -46,6 +47,8 @@ REMOVED = (
 )
 # Ansible's module that is running this, and what systemd holds open for units.
 IN_USE = re.compile(r"^(ansible_|ansible-|systemd-private-)")
+# Debian's own.
+KEPT = ("root/.bashrc", "root/.profile")
 # Files emptied and kept: something expects them to be there.
 EMPTIED = ("etc/machine-id",)
 LOGS = "var/log"
@@ -64,7 +67,7 @@ def clean(root: Path) -> None:
     if root == Path("/"):
         quieten()
     for path in matching(root, REMOVED):
-        if not in_use(root, path):
+        if not stays(root, path):
             remove(path)
     for path in homes_of_nobody(root):
         remove(path)
@@ -89,7 +92,7 @@ def quieten() -> None:
         (runtime / "system/systemd-random-seed.service.d", "[Service]\nExecStop=\n"),
     ):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "image.conf").write_text(text)
+        (folder / "zz-image.conf").write_text(text)  # the last one of a name wins
     run("systemctl", "daemon-reload")
     run("systemctl", "restart", "systemd-journald.service")
     for unit in ("rsyslog.service", "google-cloud-ops-agent.service", "cron.service"):
@@ -100,7 +103,7 @@ def quieten() -> None:
 def remains(root: Path, users: list[str]) -> Iterator[tuple[Path, str]]:
     """What no image may hold, and why."""
     for path in matching(root, REMOVED):
-        if not in_use(root, path):
+        if not stays(root, path):
             yield path, "belongs to one host"
     for path in homes_of_nobody(root):
         yield path, "the home of a user whom the image does not know"
@@ -165,9 +168,11 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def in_use(root: Path, path: Path) -> bool:
-    """Whether a path in a temporary folder is of this very run."""
-    return path.parent in (root / "tmp", root / "var/tmp") and bool(IN_USE.match(path.name))
+def stays(root: Path, path: Path) -> bool:
+    """Whether a path is the distribution's, or of this very run."""
+    if path.parent in (root / "tmp", root / "var/tmp"):
+        return bool(IN_USE.match(path.name))
+    return str(path.relative_to(root)) in KEPT
 
 
 def remove(path: Path) -> None:

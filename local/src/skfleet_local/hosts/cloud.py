@@ -1,8 +1,8 @@
 """`python -m skfleet_local.hosts.cloud`: what a VM needs of Google Cloud, in the hosts' network.
 
     up      the bucket, the metadata server and the identity providers' keys, until they answer
-    env     the operator's environment, as `export` lines; run its commands by `hosts exec`
-    host    host.env of the hosts: where this cloud is
+    run -- COMMAND…    run an operator's command there: `run -- skfleet release list`
+    host    print host.env of the hosts: where this cloud is
 
 Nothing else is there: no route leads out, no names are served. The metadata server has Google's own
 address and knows a host by the address it calls from. Every call is a line of requests.jsonl.
@@ -16,13 +16,13 @@ import asyncio
 import contextvars
 import json
 import os
-import shlex
 import signal
 import sys
 import time
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import requests
@@ -94,7 +94,7 @@ def up() -> None:
             "LANG": "C.UTF-8",
             processes.MARK: str(directory()),
         }
-        serving = [sys.executable, "-m", "skfleet_local.hosts.cloud", "serve"]
+        serving = [sys.executable, "-m", __spec__.name, "serve"]
         environment["SKFLEET_HOSTS"] = str(directory())
         processes.spawn(objects.command(run, ADDRESSES, _OBJECTS), environment, run.log("objects"))
         processes.spawn(serving, environment, run.log("cloud"))
@@ -194,26 +194,32 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["up", "env", "host", "serve"])
-    command = parser.parse_args().command
-    if command in ("env", "host"):
-        values = operator_environment() if command == "env" else host_environment()
-        form = "export {}={}" if command == "env" else "{}={}"
-        for name, value in values.items():
-            print(form.format(name, shlex.quote(value)))  # noqa: T201 - the answer
-        return
-    network.up()
-    if not network.inside():
-        inside = network.run_in([sys.executable, "-m", "skfleet_local.hosts.cloud", command])
-        os.execvp(inside[0], inside)  # noqa: S606 - no shell is wanted
+    parser.add_argument("command", choices=["up", "run", "host", "serve"])
+    parser.add_argument("argv", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
     try:
-        if command == "serve":
-            asyncio.run(serve())
+        if options.command == "host":
+            for name, value in host_environment().items():
+                print(f"{name}={value}")  # noqa: T201 - the answer
+        elif options.command == "run":
+            argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+            os.environ.update(operator_environment())
+            _become(network.run_in(argv))
         else:
-            up()
+            network.up()
+            if not network.inside():
+                _become(network.run_in([sys.executable, "-m", __spec__.name, options.command]))
+            if options.command == "serve":
+                asyncio.run(serve())
+            else:
+                up()
     except SkfleetError as error:
         print(f"hosts.cloud: {error}", file=sys.stderr)  # noqa: T201 - a command's message
         sys.exit(error.exit_code)
+
+
+def _become(command: list[str]) -> NoReturn:
+    os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":
