@@ -67,12 +67,13 @@ def test_every_vm_is_updated_and_rebooted_and_no_request_is_lost(
 ) -> None:
     vms = at_a.shell.status()
     for vm in vms:
+        on(vm, "apt-get -qq purge skfleet-sample >/dev/null 2>&1 || true")
         offer(vm, "1.0")
         on(vm, "apt-get -qq update && apt-get -qq install skfleet-sample >/dev/null")
         offer(vm, "1.1")
     before, identities = boots(vms), {vm["name"]: vm["id"] for vm in vms}
     with at_a.witnessed() as record:
-        result = at_a.playbook("patch")
+        result = at_a.playbook("patch", rollout_ready_s=90)
     assert result.code == 0, result.output[-3000:]
     assert_clean(record)
     after = at_a.shell.status()
