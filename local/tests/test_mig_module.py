@@ -123,7 +123,10 @@ def names(mig: Mig) -> list[str]:
     return sorted(vm["name"] for vm in mig("info")["instances"])
 
 
-def test_info_says_what_a_rollout_looks_at(mig: Mig, at_rest: Any) -> None:
+def test_info_says_what_a_rollout_looks_at(
+    mig: Mig, at_rest: Any, eventually: Callable[..., Any]
+) -> None:
+    eventually("the group is at rest", WAIT, lambda: mig("info")["group"]["stable"])
     info = mig("info")
     assert not info["changed"]
     assert not info["changes"]

@@ -385,10 +385,12 @@ def main() -> None:
             ("action", "wait_health", ("state", "instances")),
             ("action", "wait_serving", ("size",)),
             ("action", "resize", ("size",)),
-            ("action", "versions", ("versions",)),
         ],
         supports_check_mode=True,
     )
+    # `required_if` takes an empty list for a given one; no group is without a template.
+    if module.params["action"] == "versions" and not module.params["versions"]:
+        module.fail_json(msg="versions needs templates: versions is empty.")
     from skfleet.errors import SkfleetError
 
     try:

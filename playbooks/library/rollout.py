@@ -95,7 +95,7 @@ def act(options: dict[str, Any]) -> tuple[bool, Any]:
         current, history = controller.desired()
         return False, {"release": current, "history": history}
     if action == "acquire":
-        return True, controller.acquire(run, by, options["ttl_s"], **arguments)
+        return True, controller.acquire(run, by, options["ttl_s"])
     if action == "break":
         return True, controller.break_lease(run, by, **arguments)
     if action == "hold":

@@ -42,8 +42,17 @@ class Rollout:
 
     def tasks(self) -> Tasks:
         """All of it; ends early where the plan refuses, or there is nothing to do."""
+        # tasks/begin.yml
+        begun = self.controller.acquire(self.actor.run, "t", TTL_S)
+        yield 1
+        found = self.world.info()["autoscaler"]
+        yield 2
+        self.owed = self.controller.owe(self.actor.run, found["mode"], found["min"])
+        yield 1
+        self.world.set_autoscaler(self.actor, "ONLY_SCALE_OUT", None)
+        yield 2
         yield from self._rest()
-        seen = self.controller.found_lease()["generation"]
+        self._hold()
         yield 1
         self._look()
         yield 5
@@ -64,23 +73,12 @@ class Rollout:
             answers_may_change=True,
         )
         yield 5
-        if plan["refused"]:
-            self.verdict = "refused"
-            return
-        if plan["nothing_to_do"]:
-            self.verdict = "nothing"
+        if plan["refused"] or plan["nothing_to_do"]:
+            yield from self._give_back(mended=not plan["refused"])
+            self.verdict = "refused" if plan["refused"] else "nothing"
             return
         self.plan = plan
-        # tasks/begin.yml
-        begun = self.controller.acquire(self.actor.run, "t", TTL_S, seen)
-        self.plan["left_by"] = begun["left_by"]
-        yield 1
-        self.owed = self.controller.owe(
-            self.actor.run, info["autoscaler"]["mode"], info["autoscaler"]["min"]
-        )
-        yield 1
-        self.world.set_autoscaler(self.actor, "ONLY_SCALE_OUT", None)
-        yield 2
+        self.plan["left_by"] = begun["left_by"] or plan["left_by"]
         yield from self._roll()
         yield from self._settle()
         for _ in range(2):
@@ -143,17 +141,19 @@ class Rollout:
             if lost:
                 self.world.recreate(self.actor, lost)
                 yield SETTLE_S
-                self._hold()
-                yield 1
-            if self.owed:
-                mode, minimum = self.owed["mode"], self.owed["minimum"]
-                self.world.set_autoscaler(self.actor, mode, minimum)
-                yield 2
-            self.controller.release(self.actor.run)
+            yield from self._give_back(mended=True)
             self.verdict = "rolled-out" if desired else "rolled-back"
         except LostRace:
             self.verdict = "failed"
         yield 1
+
+    def _give_back(self, *, mended: bool) -> Tasks:
+        self._hold()
+        yield 1
+        if self.owed:
+            self.world.set_autoscaler(self.actor, self.owed["mode"], self.owed["minimum"])
+            yield 2
+        self.controller.release(self.actor.run, mended=mended)
 
     # tasks/rolling_step.yml, for a batch at once
 

@@ -261,12 +261,22 @@ def test_what_unlock_leaves_drained_the_next_rollout_mends(fleet: Fleet) -> None
     fleet.the_next_run_converges(wanted="hot", machine=THERE)
 
 
-def test_a_plan_made_beside_another_rollout_is_not_carried_out(fleet: Fleet) -> None:
-    fleet.roll_out(THERE, "hot", 4, 0.0)
+def test_a_rollout_beside_another_is_refused_the_lease(fleet: Fleet) -> None:
+    fleet.roll_out(THERE, "b", 4, 0.0)
+    fleet.roll_out(HERE, "hot", 1000, 0.0)
+    assert HERE not in fleet.works
+    fleet._go(THERE, 1000, 0.0)
+    assert fleet.fleet.desired == "b"
+    assert {vm.release for vm in fleet.fleet.all()} == {"b"}
+
+
+def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Fleet) -> None:
+    fleet.roll_out(THERE, "hot", 8, 0.0)
     work = fleet.works[THERE][0]
+    fleet.time_passes(TTL_S + 1)
     fleet.roll_out(HERE, "b", 1000, 0.0)
     fleet._go(THERE, 1000, 0.0)
-    assert work.verdict == "fenced"
+    assert work.verdict in ("fenced", "failed")
     assert fleet.fleet.desired == "b"
     assert {vm.release for vm in fleet.fleet.all()} == {"b"}
 

@@ -63,8 +63,13 @@ def main() -> None:
     show_default=True,
     help="How much faster than in the cloud health checks and delays are.",
 )
+@click.option(
+    "--layer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Make every VM a real systemd host, its disk of this baked layer (see skfleet_local.hosts).",
+)
 @failing_well
-def up(vms: int, runtime: Path | None, time_scale: float) -> None:
+def up(vms: int, runtime: Path | None, time_scale: float, layer: Path | None) -> None:
     """Start what does not run, and wait until every VM is live."""
     from skfleet_local.up import Up
 
@@ -77,6 +82,7 @@ def up(vms: int, runtime: Path | None, time_scale: float) -> None:
             str(runtime.resolve()) if runtime else "",
             time_scale,
             click.echo,
+            layer,
         )
         prepared(vms)
 

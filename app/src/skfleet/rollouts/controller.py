@@ -162,30 +162,16 @@ class Controller:
     def _lease(self) -> str:
         return lease.uri(self.bucket, self.fleet)
 
-    def acquire(self, run: str, by: str, ttl_s: float, seen: int | None = None) -> dict[str, Any]:
-        """Take the lease; says what dead predecessors owe and which runs these were.
-
-        `seen`: its generation before the fleet was looked at. Raises LostRace where another rollout has
-        been at work since: the plan is of a fleet that is not there any more.
-        """
+    def acquire(self, run: str, by: str, ttl_s: float) -> dict[str, Any]:
+        """Take the lease; says what dead predecessors owe and which runs these were."""
         holder = lease.this_controller(run, by)
-        found = self._seen(seen)
+        found = lease.read(self.store, self._lease)
         other = found.lease.holder
         dead = other is not None and lease.is_dead(other)
         wanted = lease.taken(found.lease, holder, ttl_s, time.time(), dead)
         held = lease.write(self.store, self._lease, wanted, found.generation)
         self._remember(run, held)
         return {"owed": msgspec.to_builtins(wanted.owed), "left_by": wanted.left_by}
-
-    def _seen(self, seen: int | None) -> lease.Held:
-        found = lease.read(self.store, self._lease)
-        if seen is not None and found.generation != seen:
-            raise LostRace(
-                "Another rollout was at work since the fleet was looked at.",
-                where=self._lease,
-                hint="Nothing has changed; start again.",
-            )
-        return found
 
     def hold(self, run: str, ttl_s: float) -> bool:
         """Make sure that the lease is still ours, and renew it in good time; LostRace if it is not."""
@@ -237,7 +223,13 @@ class Controller:
 
         `seen`: its generation when it was shown; LostRace where it is another one's since.
         """
-        found = self._seen(seen)
+        found = lease.read(self.store, self._lease)
+        if seen is not None and found.generation != seen:
+            raise LostRace(
+                "Somebody took or gave back the lease since it was looked at.",
+                where=self._lease,
+                hint="Nothing has changed; look at playbooks/status.yml.",
+            )
         holder = lease.this_controller(run, by)
         wanted = lease.taken(found.lease, holder, 300.0, time.time(), dead=True)
         self._remember(run, lease.write(self.store, self._lease, wanted, found.generation))

@@ -32,7 +32,10 @@ from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import Operations
 from skfleet_local.compute.project import Links, iap_audience
+from skfleet_local.hosts import network
 from skfleet_local.run import Run
+
+GOOGLE_METADATA_PORT = 80
 
 _log = logging.getLogger("skfleet_local.cloud")
 
@@ -73,6 +76,8 @@ async def serve(run: Run) -> None:
     health = BackendHealth(addresses.envoy_admin_url, state.time_scale)
 
     async def open_metadata(instance: Instance) -> None:
+        if state.layers:  # real hosts ask Google's own address, below
+            return
         app = metadata.application(
             tokens,
             lambda: control.facts(instance.name),
@@ -91,6 +96,7 @@ async def serve(run: Run) -> None:
         open_metadata=open_metadata,
         close_metadata=close_metadata,
         resources=Resources.load(run.compute_file),
+        layers=tuple(Path(layer) for layer in state.layers),
     )
     links = Links(addresses.compute_url)
     operations = Operations(links, state.time_scale, control.resources.faults)
@@ -103,6 +109,9 @@ async def serve(run: Run) -> None:
         ("admin", admin.application(str(run.root), control, health, storage), ADMIN_PORT),
     ):
         await sites.open(name, app, addresses.cloud, port)
+    if state.layers:
+        app = metadata.shared_application(tokens, control.facts_at)
+        await sites.open("metadata", app, network.METADATA, GOOGLE_METADATA_PORT)
     _log.info("listening on %s.0/24", addresses.subnet)
 
     stopped = asyncio.Event()

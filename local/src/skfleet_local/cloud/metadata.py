@@ -69,6 +69,15 @@ def application(
 
     `write` keeps a guest attribute (NAMESPACE/KEY, value); False where the VM may have none.
     """
+    return shared_application(tokens, lambda _: facts(), write)
+
+
+def shared_application(
+    tokens: Tokens,
+    facts: Callable[[str], Facts | None],
+    write: Callable[[str, str], bool] = lambda _path, _value: False,
+) -> web.Application:
+    """The site of all VMs, at Google's address: `facts` of who calls from an address."""
 
     async def handle(request: web.Request) -> web.Response:
         if "X-Forwarded-For" in request.headers:
@@ -80,7 +89,10 @@ def application(
             return _text("Missing Metadata-Flavor:Google header.", 403)
         if not path.startswith(_ROOT):
             return _text("Not found", 404)
-        return _answer(tokens, facts(), path.removeprefix(_ROOT), request.query)
+        found = facts(request.remote or "")
+        if found is None:
+            return _text("Not found", 404)
+        return _answer(tokens, found, path.removeprefix(_ROOT), request.query)
 
     async def put(request: web.Request) -> web.Response:
         if request.headers.get("Metadata-Flavor") != "Google":

@@ -25,6 +25,7 @@ from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import Operations, timestamp
 from skfleet_local.compute.project import INTERNAL_BACKEND, REGION, ZONES, Links
 from skfleet_local.decisions import Liveness
+from skfleet_local.hosts.vm import HostVm
 
 _NAME = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _ACCOUNT = web.RequestKey("account", Account)
@@ -359,9 +360,14 @@ class ComputeApi:
         if item is None or item.zone != request.match_info["zone"]:
             raise _not_found(f"instances/{name}")
         path = request.query.get("queryPath", "") or request.query.get("variableKey", "")
+        attributes = dict(item.guest_attributes)
+        vm = self.control.vm(item) if item.phase == "run" else None
+        if isinstance(vm, HostVm):  # its guest agent tells them
+            kind, _, key = vm.host_key().partition(" ")
+            attributes[f"hostkeys/{kind}"] = key
         found = [
             {"namespace": key.split("/")[0], "key": key.split("/")[1], "value": value}
-            for key, value in sorted(item.guest_attributes.items())
+            for key, value in sorted(attributes.items())
             if key == path or key.startswith(path if path.endswith("/") else path + "/")
         ]
         if not found:

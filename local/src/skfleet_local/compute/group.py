@@ -15,6 +15,7 @@ import string
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,7 @@ from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.decisions import Liveness, Member
 from skfleet_local.edge import Edge, HealthCheck
+from skfleet_local.hosts.vm import HostVm
 from skfleet_local.run import Run, write_file
 from skfleet_local.vm import Vm
 
@@ -51,6 +53,7 @@ class ControlLoop:
     open_metadata: OpenSite
     close_metadata: CloseSite
     resources: Resources
+    layers: tuple[Path, ...] = ()  # of the disks of VMs that are real hosts
     # Seeded, so that a run's names are the same every time.
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     liveness: dict[str, Liveness] = field(default_factory=dict)
@@ -122,6 +125,13 @@ class ControlLoop:
             attributes={item["key"]: item["value"] for item in items},
             account=BY_EMAIL.get(email, FLEET),
         )
+
+    def facts_at(self, address: str) -> Facts | None:
+        """What the VM of an address may know; None where there is none."""
+        for instance in self.resources.instances.values():
+            if instance.address == address:
+                return self.facts(instance.name)
+        return None
 
     def recreate(self, instance: Instance, reason: str) -> None:
         """A fresh disk and a new id for the same name in the same zone; drains first if it runs."""
@@ -259,7 +269,7 @@ class ControlLoop:
         self._event(instance, action.lower(), reason)
 
     async def _build(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         await asyncio.to_thread(vm.make_disk)
         await self.open_metadata(instance)
         # Recreated while it was being built: its next turn sees to it.
@@ -274,7 +284,7 @@ class ControlLoop:
             self._probe(instance)
 
     async def _reboot(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         # No goodbye: power is cut.
         await asyncio.to_thread(vm.stop, None)
         instance.init = await asyncio.to_thread(vm.boot)
@@ -284,7 +294,7 @@ class ControlLoop:
         self._probe(instance)
 
     async def _stop(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         if probe := self._probes.pop(instance.name, None):
             probe.cancel()
         await asyncio.to_thread(vm.stop, instance.init)
@@ -380,5 +390,9 @@ class ControlLoop:
         with self.run.events_file.open("a") as file:
             file.write(json.dumps(event) + "\n")
 
-    def _vm(self, instance: Instance) -> Vm:
-        return Vm(self.run, self.addresses, instance.name, instance.address)
+    def vm(self, instance: Instance) -> Vm | HostVm:
+        """The machine behind an instance."""
+        name, address = instance.name, instance.address
+        if self.layers:
+            return HostVm(self.run, self.addresses, name, address, self.layers)
+        return Vm(self.run, self.addresses, name, address)
