@@ -241,6 +241,7 @@ def test_health_is_waited_for_in_every_load_balancer(fleet: Any, mig: Mig, at_re
         assert mig("wait_serving", size=2)["serving"] == sorted(
             set(names(mig)) - {name}, key=mig("wait_serving", size=2)["serving"].index
         )
+        assert len(mig("wait_serving", size=1, instances=names(mig)[1:2])["serving"]) == 1
         few = mig("wait_serving", size=3, wait_s=0.3)
         assert few["failed"]
         assert "2 of 3 VMs serve" in few["msg"]

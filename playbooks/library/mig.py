@@ -47,7 +47,7 @@ options:
     description:
       - C(info) looks. C(autoscaler) sets mode and minimum. C(recreate), C(delete) and C(resize) change VMs.
       - C(versions) sets templates and their sizes. C(wait_health) waits for the load balancers' view of VMs,
-        C(wait_serving) until C(size) VMs get traffic from every one of them.
+        C(wait_serving) until C(size) VMs, those of C(instances) not counted, get traffic from all of them.
     type: str
     required: true
     choices: [info, autoscaler, recreate, delete, resize, versions, wait_health, wait_serving]
@@ -298,12 +298,13 @@ class Mig:
             time.sleep(self.options["interval_s"])
 
     def wait_serving(self) -> dict[str, Any]:
-        """Wait until so many VMs get traffic from every load balancer."""
+        """Wait until so many VMs, beside `instances`, get traffic from every load balancer."""
         began = time.monotonic()
         while True:
             views = self.views().values()
             vms = {vm.short: vm for vm in self.api.managed(self.name)}
-            serving = [n for n in vms if all(view.get(n) == "HEALTHY" for view in views)]
+            others = [name for name in vms if name not in self.options["instances"]]
+            serving = [n for n in others if all(view.get(n) == "HEALTHY" for view in views)]
             seconds = round(time.monotonic() - began, 2)
             if len(serving) >= self.options["size"]:
                 return {"changed": False, "seconds": seconds, "serving": serving}
