@@ -11,7 +11,7 @@ import importlib.metadata
 import platform
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,12 @@ def write_artefact(
     output_names: Sequence[str] = (),
     metrics: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write a fitted estimator as an artefact; `golden_rows` has shape (≥ 100, features).
 
     `sample`: rows whose values the random rows of the proof are drawn from; without it, the features' ranges.
+    `extra`: further files of the artefact by name, for people.
     Every backend listed in the manifest has reproduced the golden vectors and the random rows here, against
     the estimator as it was given; the fastest comes first.
     """
@@ -90,6 +92,8 @@ def write_artefact(
     for old in directory.iterdir():
         old.unlink()
     proofs = prove(directory, draft, estimator, reference, sample)
+    for file, content in (extra or {}).items():
+        (directory / file).write_bytes(content)
     manifest = msgspec.structs.replace(
         with_proofs(draft, proofs),
         files=[_file_entry(path) for path in sorted(directory.iterdir())],

@@ -62,6 +62,63 @@ def train(example: str, output: Path | None, as_json: bool) -> None:
         click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
 
 
+@model.command("import")
+@click.argument("pickle", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--trust-pickle",
+    is_flag=True,
+    help="Required: unpickling runs the code in the file, here in a process that may only compute.",
+)
+@click.option("--name", default="", help="Name of the model; default: the file's.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of rows with a header: the columns, their values, and golden vectors come from it.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of what the old model answered for --data: the label, then its probabilities.",
+)
+@click.option(
+    "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/NAME."
+)
+@json_option
+def import_pickle(
+    pickle: Path,
+    trust_pickle: bool,
+    name: str,
+    data: Path | None,
+    expect: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an artefact of a PICKLE of any age, held against what the old model answered."""
+    from skfleet.errors import ConfigurationError
+    from skfleet.imports.importing import import_model, model_name
+
+    if not trust_pickle:
+        raise ConfigurationError(
+            "A pickle is a program, and unpickling runs it.",
+            where=str(pickle),
+            hint="If you know where it comes from, add --trust-pickle; it runs without network, other "
+            "programs and writing.",
+        )
+    name = name or model_name(pickle)
+    output = output or Path(".skfleet/models") / name
+    manifest = import_model(pickle, name, output, data, expect)
+    facts = manifest.training["imported"]
+    if as_json:
+        print_json({"directory": str(output), "backends": manifest.backends, **facts})
+        return
+    for line in facts["said"]:
+        click.echo(line)
+    print_proofs(manifest)
+    click.echo(f"Report:   {output / 'equivalence.html'}")
+    click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+    click.echo(f"Next:     skfleet model publish {output}")
+
+
 def print_proofs(manifest: Manifest) -> None:
     """What each backend showed, fastest first."""
     click.echo("Backends, held against scikit-learn on random rows:")
