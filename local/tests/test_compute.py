@@ -16,6 +16,7 @@ from skfleet_local import client, processes
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.client import ApiRefused, Compute
 from skfleet_local.compute.project import (
+    AUTOSCALER,
     EXTERNAL_BACKEND,
     GROUP,
     INTERNAL_BACKEND,
@@ -113,11 +114,14 @@ def test_scaling_out_and_in(fleet: Any, compute: Compute, eventually: Eventually
 
 def test_deleting_instances_shrinks_the_group(compute: Compute, eventually: Eventually) -> None:
     vms = settle(compute, eventually, 3)
+    autoscaler = f"{compute.links.region}/autoscalers?autoscaler={AUTOSCALER}"
+    compute.change(autoscaler, {"autoscalingPolicy": {"mode": "OFF"}}, method="PATCH")
     url = f"{compute.links.manager(GROUP)}/deleteInstances"
     compute.change(url, {"instances": [vms[0]["instance"]]})
     left = settle(compute, eventually, 2)
     assert vms[0]["name"] not in {vm["name"] for vm in left}
-    compute.change(f"{compute.links.manager(GROUP)}/resize?size=3")
+    # With its autoscaler at work the group is back at the minimum by itself.
+    compute.change(autoscaler, {"autoscalingPolicy": {"mode": "ON"}}, method="PATCH")
     settle(compute, eventually, 3)
 
 
@@ -162,7 +166,7 @@ def test_a_vm_that_fails_its_liveness_check_is_replaced(
     else:
         for process in processes.of_run(fleet.run.root, vm["name"]):
             process.signal(signal.SIGSTOP)
-    eventually("a new id", 60, lambda: identity(compute, vm["name"])[0] not in ("", vm["id"]))
+    eventually("a new id", 120, lambda: identity(compute, vm["name"])[0] not in ("", vm["id"]))
     settle(compute, eventually, 3)
 
 
@@ -186,6 +190,25 @@ def test_a_vms_init_restarts_what_ends_on_the_vm(
 
     eventually("it is back", 20, live)
     assert identity(compute, vm["name"])[0] == vm["id"]
+
+
+def test_a_reset_boots_the_same_vm_from_the_same_disk(
+    fleet: Any, compute: Compute, eventually: Eventually
+) -> None:
+    vm = settle(compute, eventually, 3)[0]
+    trace = fleet.run.vms / vm["name"] / "var/lib/skfleet/trace"
+    trace.touch()
+    before = {process.pid for process in processes.of_run(fleet.run.root, vm["name"])}
+    fleet.command("break", "reboot", vm["name"])
+
+    def booted() -> bool:
+        now = {process.pid for process in processes.of_run(fleet.run.root, vm["name"])}
+        return bool(now) and not now & before
+
+    eventually("its processes are others", 30, booted)
+    settle(compute, eventually, 3)
+    assert identity(compute, vm["name"])[0] == vm["id"]
+    assert trace.exists()
 
 
 def test_backend_health_is_the_load_balancers_view(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from skfleet.errors import DocumentError
 from skfleet_local import edge
@@ -27,6 +28,16 @@ def test_only_intervals_and_drain_are_faster() -> None:
     assert (
         local.health_checks.liveness.initial_delay_s == real.health_checks.liveness.initial_delay_s
     )
+
+
+@pytest.mark.parametrize("factor", [1, 5, 10, 100])
+def test_a_release_that_does_not_come_up_goes_back_before_autohealing(factor: float) -> None:
+    """Otherwise the group recreates a VM that was about to mend itself."""
+    defaults = yaml.safe_load((REPOSITORY / "roles/release/defaults/main.yml").read_text())
+    check = edge.read(REPOSITORY / "edge.yml").scaled(factor).health_checks.liveness
+    restarts = 10.0  # there and back
+    patience = check.interval_s * check.unhealthy_threshold
+    assert defaults["release_wait_s"] + restarts < patience
 
 
 def test_draining_is_never_shorter_than_a_request() -> None:

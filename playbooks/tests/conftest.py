@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -22,9 +24,11 @@ from sklearn.linear_model import LogisticRegression
 
 from skfleet.artifacts.publish import write_artefact
 from skfleet.examples import flight_delay
+from skfleet.rollouts.evidence import read_events
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
+from skfleet_local.hosts.host import ssh
 from skfleet_local.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,6 +36,11 @@ TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
 SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
+# Molecule runs these tests on a fleet of real hosts, which it boots and ends itself.
+INVENTORY = os.environ.get("SKFLEET_TEST_INVENTORY") or "inventories/local"
+VMS = int(os.environ.get("SKFLEET_TEST_VMS") or 3)
+STANDING = os.environ.get("SKFLEET_TEST_FLEET", "")
+Case = TypeVar("Case")
 ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
 
 
@@ -84,7 +93,7 @@ class Fleet:
         done = subprocess.run(
             [
                 "ansible-playbook",
-                *("-i", "inventories/local"),
+                *("-i", INVENTORY),
                 *(("-i", str(inventory)) if inventory else ()),
                 f"playbooks/{name}.yml",
                 *("-e", json.dumps(variables)),
@@ -108,13 +117,19 @@ class Fleet:
         env = {"SKFLEET_KILL_AT": str(task), "ANSIBLE_CALLBACK_PLUGINS": plugins}
         return self.playbook(name, env=env, **extra)
 
-    def tasks(self, name: str, **extra: Any) -> tuple[Result, list[str]]:
+    def kill_after(self, step: str, name: str, **extra: Any) -> Result:
+        """The same, its controller killed in the middle of its first such step."""
+        plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
+        env = {"SKFLEET_KILL_STEP": step, "ANSIBLE_CALLBACK_PLUGINS": plugins}
+        return self.playbook(name, env=env, **extra)
+
+    def tasks(self, name: str, *arguments: str, **extra: Any) -> tuple[Result, list[str]]:
         """A whole run, and the names of its tasks in the order in which they began."""
         log = self.directory / "tasks"
         log.unlink(missing_ok=True)
         plugins = f"{REPOSITORY}/playbooks/callback_plugins:{TESTS}/plugins"
         env = {"SKFLEET_TASKS": str(log), "ANSIBLE_CALLBACK_PLUGINS": plugins}
-        result = self.playbook(name, env=env, **extra)
+        result = self.playbook(name, *arguments, env=env, **extra)
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
@@ -147,14 +162,30 @@ class Fleet:
         policy = compute.call("GET", compute.links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
         return str(policy["mode"]), int(policy["minNumReplicas"])
 
-    def marks(self) -> list[Path]:
-        """Drain marks of VMs."""
-        return [*self.shell.run.vms.glob("*/run/skfleet/drain.json")]
+    def marks(self) -> list[str]:
+        """VMs that say they are draining."""
+        return [vm["name"] for vm in self.shell.status() if "drain" in vm["why_not_ready"].lower()]
 
-    def assert_at(self, release: str, minimum: int = 3) -> None:
+    def restart_service(self, vm: dict[str, Any]) -> None:
+        """By its service manager, without a drain."""
+        command = [
+            *(str(Path(sys.executable).parent / "supervisorctl"), "-c"),
+            str(self.shell.run.vms / vm["name"] / "etc/supervisor/supervisord.conf"),
+            *("restart", "skfleet"),
+        ]
+        if self.shell.run.require_state().layers:
+            command = [*ssh(vm["address"]), "sudo", "systemctl", "restart", "skfleet.service"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def assert_at(self, release: str, minimum: int = VMS) -> None:
         """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
         assert self.shell.wait(
-            release, lambda vms: len(vms) >= minimum and all(serves(vm, release) for vm in vms), 90
+            release,
+            lambda vms: (
+                len(vms) >= minimum
+                and all(serves(vm, release) for vm in vms if vm["action"] != "DELETING")
+            ),
+            90,
         ), self.command("skfleet-local", "status")
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
@@ -165,6 +196,33 @@ class Fleet:
     def wait_until_at_rest(self) -> None:
         """No VM comes or goes: what a rollout asks for before it begins."""
         self.shell.wait("rest", lambda vms: all(vm["action"] == "NONE" for vm in vms), 120)
+
+    @contextmanager
+    def when(self, step: str, act: Callable[[str], None], nth: int = 1) -> Iterator[list[str]]:
+        """Do something to the VM whose `step` is the nth that a rollout inside finishes; gives its name."""
+        evidence, done, ended = self.directory / "evidence", [], threading.Event()
+        before = set(evidence.glob("*.events"))
+
+        def watch() -> None:
+            while not ended.wait(0.05):
+                for file in set(evidence.glob("*.events")) - before:
+                    hosts = [
+                        event.host
+                        for event in read_events(file)
+                        if event.step == step and event.host
+                    ]
+                    if len(hosts) >= nth:
+                        done.append(hosts[nth - 1])
+                        act(hosts[nth - 1])
+                        return
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield done
+        finally:
+            ended.set()
+            thread.join(60)
 
     @contextmanager
     def witnessed(self, enough: int = ENOUGH) -> Iterator[dict[str, Any]]:
@@ -246,11 +304,11 @@ def misbehaving_checkout(directory: Path) -> Path:
     return directory
 
 
-def booted(directory: Path, vms: int, scale: float) -> Fleet:
+def booted(directory: Path, vms: int, scale: float, *options: str) -> Fleet:
     """A fleet of `vms` VMs with one release, and another one that differs by a setting."""
     shell = Shell(Run(directory / "run"), REPOSITORY, Report(phases=0, out=io.StringIO()))
     fleet = Fleet(shell, directory)
-    fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale))
+    fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale), *options)
     model = str(directory / "model")
     fleet.command("skfleet", "model", "train", "flight-delay", "--output", model)
     fleet.command("skfleet", "model", "publish", model)
@@ -263,14 +321,18 @@ def booted(directory: Path, vms: int, scale: float) -> Fleet:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Three VMs at release `a`, with good and bad releases to roll out."""
+    """Three VMs at release `a`, with good and bad releases to roll out; or the fleet that stands already."""
+    if STANDING:
+        directory = Path(STANDING)
+        yield Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
+        return
     directory = tmp_path_factory.mktemp("rollouts")
     made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, 3, 10)
+        made = booted(directory, VMS, 10)
         publish_others(made)
         assert made.shell.wait(
-            "a", lambda vms: len(vms) == 3 and all(serves(vm, "a") for vm in vms), 180
+            "a", lambda vms: len(vms) == VMS and all(serves(vm, "a") for vm in vms), 180
         ), made.command("skfleet-local", "logs")
         yield made
     finally:
@@ -304,10 +366,12 @@ def at_a(fleet: Fleet) -> Callable[[], Fleet]:
     return fleet
 
 
-def kill_vm(fleet: Fleet, vm: str) -> None:
-    fleet.command("skfleet-local", "break", "kill", vm)
+FULL = bool(os.environ.get("SKFLEET_TEST_FULL"))
+SEED = int(os.environ.get("SKFLEET_SEED") or 5)
 
 
-full = pytest.mark.skipif(
-    not os.environ.get("SKFLEET_TEST_FULL"), reason="long: `make test-full` runs it"
-)
+def sampled(cases: Sequence[Case], count: int, name: str) -> list[Case]:
+    """All cases with `make test-full`, otherwise so many, by SKFLEET_SEED."""
+    if FULL:
+        return list(cases)
+    return random.Random(f"{SEED} {name}").sample(list(cases), count)  # noqa: S311 - no secret

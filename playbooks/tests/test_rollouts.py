@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from .conftest import Fleet, assert_clean
+from skfleet_local.demo.fleet import serves
+
+from .conftest import REPOSITORY, VMS, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
@@ -17,10 +20,10 @@ def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
     result = at_a.playbook("rollout", "--check", release="m")
     assert result.code == 0, result.output
     assert "golden predictions change" in result.output
-    assert "reload; 3 VMs serve meanwhile" in result.output
+    assert f"reload; {VMS} VMs serve meanwhile" in result.output
     result = at_a.playbook("rollout", "--check", release="b")
     assert "settings.threads: – → 2" in result.output
-    assert "drain, restart; 2 VMs serve meanwhile" in result.output
+    assert f"drain, restart; {VMS - 1} VMs serve meanwhile" in result.output
     assert not result.evidence
     after = at_a.command("skfleet-local", "status", "--json")
     assert identities(before) == identities(after)
@@ -85,3 +88,34 @@ def test_a_drained_vm_gets_no_request_and_its_traffic_back(at_a: Fleet) -> None:
     assert at_a.playbook("status").code != 0, "a drained VM is worth a look"
     assert at_a.playbook("drain", host=vm, state="serving").code == 0
     assert at_a.playbook("status").code == 0
+
+
+def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> None:
+    """The negative control: no drain and no retries must show failures, or none would ever show."""
+    at_a.command("skfleet-local", "break", "retries")
+    try:
+        with at_a.witnessed(enough=2000) as record:
+            for vm in at_a.shell.status():
+                at_a.restart_service(vm)
+                at_a.shell.wait("it is back", lambda vms: all(serves(vm, "a") for vm in vms), 60)
+    finally:
+        at_a.command("skfleet-local", "break", "retries", "--end")
+    assert record["failed"] >= 1, "this load witness would not see a lost request"
+
+
+def test_no_task_asks_whether_it_is_cloud_or_local() -> None:
+    """Only the inventories' variables differ. Words for people may name both."""
+    asking = re.compile(
+        r"inventor(y_file|y_dir|ies)|skfleet_local|gcp|time_scale *(==|!=|>|<)", re.I
+    )
+    decides = re.compile(r"^[- ]*(when|that|failed_when|changed_when|until):(.*)|\{\{(.*?)\}\}")
+    looked_at = 0
+    for path in [
+        *(REPOSITORY / "playbooks").glob("*.yml"),
+        *REPOSITORY.glob("playbooks/tasks/*.yml"),
+    ]:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            for match in decides.finditer(line):
+                looked_at += 1
+                assert not asking.search(match[0]), f"{path.name}:{number}: {line}"
+    assert looked_at > 100

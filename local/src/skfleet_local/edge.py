@@ -60,6 +60,11 @@ class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
     liveness: HealthCheck
 
 
+# Autohealing gives a VM up after this long at least: a release that does not come up goes back by itself
+# before.
+HEALING_S = 40.0
+
+
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """What the load balancers try again."""
 
@@ -85,13 +90,19 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     retries: Retries
     timeouts: Timeouts
 
+    def _healing_factor(self, factor: float) -> float:
+        """How much faster autohealing may be: what it must wait for, a VM's work, takes as long here."""
+        check = self.health_checks.liveness
+        most = check.interval_s * check.unhealthy_threshold / HEALING_S
+        return max(1.0, min(factor, most))
+
     def scaled(self, factor: float) -> Edge:
         """The same edge in faster time."""
         return msgspec.structs.replace(
             self,
             health_checks=HealthChecks(
                 readiness=self.health_checks.readiness.scaled(factor),
-                liveness=self.health_checks.liveness.scaled(max(1.0, factor * 0.4)),
+                liveness=self.health_checks.liveness.scaled(self._healing_factor(factor)),
             ),
             timeouts=msgspec.structs.replace(
                 self.timeouts, drain_s=max(self.timeouts.drain_s / factor, self.timeouts.request_s)

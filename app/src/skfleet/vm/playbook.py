@@ -98,8 +98,10 @@ def _follow(
             else:
                 changed = int(line["changed"])
     if process.returncode != 0:
+        code = process.returncode
+        died = f"ansible-playbook ended with {code}, without a word"
         raise PlaybookFailed(
-            f"The roles failed: {failure or ' '.join(other[-5:]) or 'no message'}",
+            f"The roles failed: {failure or ' '.join(other[-5:]) or died}",
             where=str(directory / "converge.yml"),
             hint="The release before was left in place; the lines above say what was done.",
         )

@@ -1,0 +1,97 @@
+"""Boot hosts from an image and time them, in their network: `boot.py PLACE NAME=ADDRESS …`.
+
+They are started at once, as a group that scales out starts them, and nobody logs in before they are
+ready. What each did meanwhile is read from its journal afterwards. Writes PLACE/boots.json and prints
+a line for each host.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HOSTS = [sys.executable, "-m", "skfleet_local.hosts"]
+READY_S = 240
+HEALTH_PORT = 8082
+
+
+def boot(place: Path, name: str, address: str) -> dict[str, Any]:
+    """Start one host and wait for `/readyz`; seconds from the start, by what they went to."""
+    began = time.time()
+    layers = [part for layer in ("where", "layer") for part in ("--layer", str(place / layer))]
+    with subprocess.Popen([*HOSTS, "start", name, address, *layers], stdout=subprocess.DEVNULL):
+        ready = wait(address, began + READY_S)
+    lines = journal(name)
+    first, last = lines[0]["at"] - lines[0]["seconds"], lines[-1]["at"]
+    result = {
+        "name": name,
+        "address": address,
+        "seconds": round(ready - began, 1),
+        "until converge": round(first - began, 1),
+        "converge": round(last - first, 1),
+        "after converge": round(ready - last, 1),
+        "of converge": parts(lines, last - first),
+    }
+    print(json.dumps(result), flush=True)  # noqa: T201 - the answer
+    return result
+
+
+def wait(address: str, deadline: float) -> float:
+    """When the host says that it is ready (Unix seconds); looked at ten times a second."""
+    url = f"http://{address}:{HEALTH_PORT}/readyz"
+    why = ""
+    while time.time() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return time.time()
+        except OSError as error:  # not there yet, or 503
+            why = str(error)
+        time.sleep(0.1)
+    sys.exit(f"{url} is not ready after {READY_S} s: {why}")
+
+
+def journal(name: str) -> list[dict[str, Any]]:
+    """Lines of progress of the converge at boot."""
+    command = [*HOSTS, "ssh", name, "sudo", "journalctl", "--unit=skfleet-converge", "--output=cat"]
+    deadline = time.time() + 30
+    while True:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        lines = [line for line in lines if "seconds" in line]
+        if any(line.get("step") == "all" for line in lines) or time.time() > deadline:
+            return lines
+        time.sleep(1)
+
+
+def parts(lines: list[dict[str, Any]], whole: float) -> dict[str, float]:
+    """Seconds by what they went to; `ansible` is what is no task's: its start, mostly."""
+    result: dict[str, float] = {}
+    for line in lines:
+        if "task" in line:
+            role = str(line["task"]).partition(" : ")
+            key = f"role {role[0]}" if role[1] else "ansible"
+        elif line["step"] == "all":
+            continue
+        else:
+            key = str(line["step"])
+        result[key] = result.get(key, 0.0) + float(line["seconds"])
+    result["ansible"] = whole - sum(value for key, value in result.items() if key != "ansible")
+    return {key: round(value, 1) for key, value in result.items()}
+
+
+def main() -> None:
+    """The script."""
+    place = Path(sys.argv[1])
+    pairs = [argument.split("=") for argument in sys.argv[2:]]
+    with ThreadPoolExecutor() as pool:
+        booted = list(pool.map(lambda pair: boot(place, *pair), pairs))
+    (place / "boots.json").write_text(json.dumps(booted, indent=1))
+
+
+main()
