@@ -164,17 +164,8 @@ def test_a_pickle_can_do_no_harm(tmp_path: Path, code: str) -> None:
         server.settimeout(0.05)
         with pytest.raises(TimeoutError):
             server.accept()
-    assert any(
-        word in message
-        for word in (
-            "PermissionError",
-            "OSError",
-            "gaierror",
-            "RuntimeError",
-            "ZeroDivision",
-            "no predict",
-        )
-    )
+    errors = ["PermissionError", "OSError", "LookupError", "ZeroDivisionError", "no predict"]
+    assert any(word in message for word in errors), message
     assert not (tmp_path / "new").exists()
     assert there.read_text() == "x"
 

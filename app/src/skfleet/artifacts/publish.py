@@ -24,6 +24,7 @@ import skops
 
 from skfleet import documents
 from skfleet.artifacts import compiling
+from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import (
     FILE_NAME,
     Feature,
@@ -35,6 +36,7 @@ from skfleet.artifacts.manifest import (
     Output,
 )
 from skfleet.artifacts.proving import Reference, prove, with_proofs
+from skfleet.artifacts.signing import MODEL_SIGNATURE
 from skfleet.artifacts.store import Store, Stored, crc32c
 from skfleet.backends.base import Rows, load_model
 from skfleet.errors import DocumentError
@@ -145,6 +147,7 @@ def publish(store: Store, bucket: str, directory: Path, by: str) -> Latest:
     generation = store.create(
         manifest_uri, (directory / FILE_NAME).read_bytes(), content_type="application/json"
     )
+    store.sign(f"{root}/{MODEL_SIGNATURE}", model_resources(model.manifest, model.digest))
     latest = Latest(
         name=model.name,
         manifest=Pin(uri=manifest_uri, generation=generation, sha256=model.digest),

@@ -20,6 +20,7 @@ from skfleet.cli.context import (
     print_table,
     require_bucket,
 )
+from skfleet.releases import retention
 
 EXAMPLES = ["flight-delay", "flight-delay-forest"]
 _directory = click.Path(path_type=Path, file_okay=False)
@@ -177,14 +178,16 @@ def publish(operator: Operator, directory: Path, bucket: str, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
-    """Models in the bucket, newest first; * marks a name's default."""
+    """Models in the bucket, newest first; * marks a name's default. `desired by`: fleets that serve it."""
     bucket = require_bucket(bucket)
     entries = _published(operator.store, bucket)
+    where = retention.where_models_run(operator.store, bucket)
+    entries = [{**entry, "runs": where.get(entry["digest"], [])} for entry in entries]
     if as_json:
         print_json(entries)
         return
     print_table(
-        ["name", "digest", "created", "estimator", "backends", "default"],
+        ["name", "digest", "created", "estimator", "backends", "default", "desired by"],
         [
             [
                 e["name"],
@@ -193,6 +196,7 @@ def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
                 e["estimator"],
                 ",".join(e["backends"]),
                 "*" if e["default"] else "",
+                ", ".join(e["runs"]),
             ]
             for e in entries
         ],
@@ -220,6 +224,21 @@ def _published(store: Store, bucket: str) -> list[dict[str, Any]]:
             )
     entries.sort(key=lambda entry: (entry["name"], entry["created_at"]), reverse=True)
     return [{**entry, "default": entry["digest"] in defaults} for entry in entries]
+
+
+@model.command()
+@click.option("--keep", default=10, show_default=True, help="Newest versions of each name to keep.")
+@click.option("--yes", is_flag=True, help="Delete; without it only said.")
+@bucket_option
+@click.pass_obj
+def prune(operator: Operator, keep: int, yes: bool, bucket: str) -> None:
+    """Delete versions that no fleet desires or may go back to, and that are not among the newest."""
+    bucket = require_bucket(bucket)
+    entries = _published(operator.store, bucket)
+    for entry in retention.superfluous(operator.store, bucket, entries, keep):
+        click.echo(f"{'deleted' if yes else 'would delete'} {entry['name']} {entry['digest'][:12]}")
+        if yes:
+            operator.store.delete_below(entry["uri"].removesuffix(FILE_NAME))
 
 
 @model.command()
