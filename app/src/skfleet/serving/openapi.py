@@ -212,7 +212,7 @@ def _mlflow_schema(
             "columns": {"type": "array", "items": {"enum": list(example)},
                         "minItems": len(example), "maxItems": len(example), "uniqueItems": True},
             "data": {"type": "array", "minItems": 1, "items": row},
-            "index": {"type": "array"},
+            "index": {"type": ["array", "null"]},
         },
     }  # fmt: skip
     forms: dict[str, Schema] = {
