@@ -7,7 +7,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyprojec
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up down status clean test test-full loadtest lint format pins
+.PHONY: help venv demo up down status clean test test-full loadtest lint format pins molecule
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,12 +44,15 @@ loadtest: venv ## Does the fleet keep its SLO? PROFILE=constant|steps|spike|soak
 	  $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(VMS),--vms $(VMS)) $(if $(BASELINE),--baseline $(BASELINE)) \
 	  $(if $(CANARY),--canary $(CANARY)) $(if $(MODEL),--model $(MODEL)) $(if $(EVENTS),--events $(EVENTS)) $(LOADTEST_ARGS)
 
+molecule: venv ## Roles and playbooks on real systemd hosts (root, systemd-container, mmdebstrap); SCENARIOS="rollout patch"
+	@molecule/run $(SCENARIOS)
+
 lint: venv ## Style, types, Ansible, shell and Terraform
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
-	@$(BIN)/shellcheck .ci/run requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
+	@$(BIN)/shellcheck .ci/run molecule/run requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	else echo "skipped terraform fmt: terraform is not installed"; fi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -37,6 +38,12 @@ options:
     description: Name of the group.
     type: str
     required: true
+  generators:
+    description:
+      - Load generators by name, each with C(zone), C(address) and C(part), leader or worker.
+      - The leader comes first.
+    type: raw
+    default: {}
 author: skfleet
 """
 
@@ -54,7 +61,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Fill the inventory."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        self.templar.available_variables = {"inventory_dir": str(Path(path).parent)}
         self._base_groups()
+        self._generators(self.templar.template(self.get_option("generators")))
         from skfleet.errors import SkfleetError
 
         try:
@@ -75,6 +84,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self.inventory.set_variable("localhost", "ansible_connection", "local")
         # Modules of the controller need what this process has: skfleet itself.
         self.inventory.set_variable("localhost", "ansible_python_interpreter", sys.executable)
+
+    def _generators(self, generators: dict[str, dict[str, str]]) -> None:
+        for name in sorted(
+            generators, key=lambda name: (generators[name]["part"] != "leader", name)
+        ):
+            self.inventory.add_host(name, group="loadgen")
+            self.inventory.set_variable(name, "ansible_host", generators[name]["address"])
+            self.inventory.set_variable(name, "skfleet_zone", generators[name]["zone"])
 
     def _ask(self) -> tuple[int, list[tuple[Any, str]]]:
         from skfleet.compute.client import Compute

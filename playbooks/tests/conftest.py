@@ -28,6 +28,7 @@ from skfleet.rollouts.evidence import read_events
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
+from skfleet_local.hosts.host import ssh
 from skfleet_local.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,6 +36,10 @@ TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
 SHORT = {"rollout_soak_s": 3, "rollout_ready_s": 8, "rollout_settle_s": 120}
 RATE = 200
+# Molecule runs these tests on a fleet of real hosts, which it boots and ends itself.
+INVENTORY = os.environ.get("SKFLEET_TEST_INVENTORY") or "inventories/local"
+VMS = int(os.environ.get("SKFLEET_TEST_VMS") or 3)
+STANDING = os.environ.get("SKFLEET_TEST_FLEET", "")
 Case = TypeVar("Case")
 ENOUGH = 6000  # requests: 99.95 % at 95 % confidence with no failure
 
@@ -88,7 +93,7 @@ class Fleet:
         done = subprocess.run(
             [
                 "ansible-playbook",
-                *("-i", "inventories/local"),
+                *("-i", INVENTORY),
                 *(("-i", str(inventory)) if inventory else ()),
                 f"playbooks/{name}.yml",
                 *("-e", json.dumps(variables)),
@@ -157,11 +162,22 @@ class Fleet:
         policy = compute.call("GET", compute.links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
         return str(policy["mode"]), int(policy["minNumReplicas"])
 
-    def marks(self) -> list[Path]:
-        """Drain marks of VMs."""
-        return [*self.shell.run.vms.glob("*/run/skfleet/drain.json")]
+    def marks(self) -> list[str]:
+        """VMs that say they are draining."""
+        return [vm["name"] for vm in self.shell.status() if "drain" in vm["why_not_ready"].lower()]
 
-    def assert_at(self, release: str, minimum: int = 3) -> None:
+    def restart_service(self, vm: dict[str, Any]) -> None:
+        """By its service manager, without a drain."""
+        command = [
+            *(str(Path(sys.executable).parent / "supervisorctl"), "-c"),
+            str(self.shell.run.vms / vm["name"] / "etc/supervisor/supervisord.conf"),
+            *("restart", "skfleet"),
+        ]
+        if self.shell.run.require_state().layers:
+            command = [*ssh(vm["address"]), "sudo", "systemctl", "restart", "skfleet.service"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def assert_at(self, release: str, minimum: int = VMS) -> None:
         """The whole fleet serves this release, it is desired, and nothing is left of any rollout."""
         assert self.shell.wait(
             release,
@@ -288,11 +304,11 @@ def misbehaving_checkout(directory: Path) -> Path:
     return directory
 
 
-def booted(directory: Path, vms: int, scale: float) -> Fleet:
+def booted(directory: Path, vms: int, scale: float, *options: str) -> Fleet:
     """A fleet of `vms` VMs with one release, and another one that differs by a setting."""
     shell = Shell(Run(directory / "run"), REPOSITORY, Report(phases=0, out=io.StringIO()))
     fleet = Fleet(shell, directory)
-    fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale))
+    fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale), *options)
     model = str(directory / "model")
     fleet.command("skfleet", "model", "train", "flight-delay", "--output", model)
     fleet.command("skfleet", "model", "publish", model)
@@ -305,14 +321,18 @@ def booted(directory: Path, vms: int, scale: float) -> Fleet:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Three VMs at release `a`, with good and bad releases to roll out."""
+    """Three VMs at release `a`, with good and bad releases to roll out; or the fleet that stands already."""
+    if STANDING:
+        directory = Path(STANDING)
+        yield Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
+        return
     directory = tmp_path_factory.mktemp("rollouts")
     made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, 3, 10)
+        made = booted(directory, VMS, 10)
         publish_others(made)
         assert made.shell.wait(
-            "a", lambda vms: len(vms) == 3 and all(serves(vm, "a") for vm in vms), 180
+            "a", lambda vms: len(vms) == VMS and all(serves(vm, "a") for vm in vms), 180
         ), made.command("skfleet-local", "logs")
         yield made
     finally:

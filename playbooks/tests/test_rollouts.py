@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from skfleet_local.demo.fleet import serves
 
-from .conftest import REPOSITORY, Fleet, assert_clean
+from .conftest import REPOSITORY, VMS, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
@@ -23,10 +20,10 @@ def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
     result = at_a.playbook("rollout", "--check", release="m")
     assert result.code == 0, result.output
     assert "golden predictions change" in result.output
-    assert "reload; 3 VMs serve meanwhile" in result.output
+    assert f"reload; {VMS} VMs serve meanwhile" in result.output
     result = at_a.playbook("rollout", "--check", release="b")
     assert "settings.threads: – → 2" in result.output
-    assert "drain, restart; 2 VMs serve meanwhile" in result.output
+    assert f"drain, restart; {VMS - 1} VMs serve meanwhile" in result.output
     assert not result.evidence
     after = at_a.command("skfleet-local", "status", "--json")
     assert identities(before) == identities(after)
@@ -99,15 +96,7 @@ def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> Non
     try:
         with at_a.witnessed(enough=2000) as record:
             for vm in at_a.shell.status():
-                subprocess.run(
-                    [
-                        *(str(Path(sys.executable).parent / "supervisorctl"), "-c"),
-                        str(at_a.shell.run.vms / vm["name"] / "etc/supervisor/supervisord.conf"),
-                        *("restart", "skfleet"),
-                    ],
-                    check=True,
-                    capture_output=True,
-                )
+                at_a.restart_service(vm)
                 at_a.shell.wait("it is back", lambda vms: all(serves(vm, "a") for vm in vms), 60)
     finally:
         at_a.command("skfleet-local", "break", "retries", "--end")

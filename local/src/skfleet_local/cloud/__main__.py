@@ -32,7 +32,10 @@ from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import Operations
 from skfleet_local.compute.project import Links, iap_audience
+from skfleet_local.hosts import network
 from skfleet_local.run import Run
+
+GOOGLE_METADATA_PORT = 80
 
 _log = logging.getLogger("skfleet_local.cloud")
 
@@ -70,10 +73,16 @@ async def serve(run: Run) -> None:
     tokens = Tokens.load(run)
     sites = Sites()
     storage = Storage(tokens, addresses.objects_url)
-    health = BackendHealth(addresses.envoy_admin_url)
+    health = BackendHealth(addresses.envoy_admin_url, state.time_scale)
 
     async def open_metadata(instance: Instance) -> None:
-        app = metadata.application(tokens, lambda: control.facts(instance.name))
+        if state.layers:  # real hosts ask Google's own address, below
+            return
+        app = metadata.application(
+            tokens,
+            lambda: control.facts(instance.name),
+            lambda path, value: control.write_guest_attribute(instance.name, path, value),
+        )
         await sites.open(f"metadata {instance.name}", app, instance.address, METADATA_PORT)
 
     async def close_metadata(name: str) -> None:
@@ -87,9 +96,11 @@ async def serve(run: Run) -> None:
         open_metadata=open_metadata,
         close_metadata=close_metadata,
         resources=Resources.load(run.compute_file),
+        layers=tuple(Path(layer) for layer in state.layers),
     )
     links = Links(addresses.compute_url)
-    compute = ComputeApi(tokens, links, control, health, Operations(links))
+    operations = Operations(links, state.time_scale, control.resources.faults)
+    compute = ComputeApi(tokens, links, control, health, operations)
     for name, app, port in (
         ("storage", storage.application(), STORAGE_PORT),
         ("identity", identity.application(tokens, addresses.token_url), IDENTITY_PORT),
@@ -98,6 +109,9 @@ async def serve(run: Run) -> None:
         ("admin", admin.application(str(run.root), control, health, storage), ADMIN_PORT),
     ):
         await sites.open(name, app, addresses.cloud, port)
+    if state.layers:
+        app = metadata.shared_application(tokens, control.facts_at)
+        await sites.open("metadata", app, network.METADATA, GOOGLE_METADATA_PORT)
     _log.info("listening on %s.0/24", addresses.subnet)
 
     stopped = asyncio.Event()

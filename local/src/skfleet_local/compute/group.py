@@ -15,6 +15,7 @@ import string
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,11 +24,13 @@ from skfleet_local import decisions, envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
 from skfleet_local.cloud.metadata import Facts
+from skfleet_local.compute import faults, forms
 from skfleet_local.compute.autoscaler import Autoscaling
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.decisions import Liveness, Member
 from skfleet_local.edge import Edge, HealthCheck
+from skfleet_local.hosts.vm import HostVm
 from skfleet_local.run import Run, write_file
 from skfleet_local.vm import Vm
 
@@ -50,6 +53,7 @@ class ControlLoop:
     open_metadata: OpenSite
     close_metadata: CloseSite
     resources: Resources
+    layers: tuple[Path, ...] = ()  # of the disks of VMs that are real hosts
     # Seeded, so that a run's names are the same every time.
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     liveness: dict[str, Liveness] = field(default_factory=dict)
@@ -122,10 +126,23 @@ class ControlLoop:
             account=BY_EMAIL.get(email, FLEET),
         )
 
+    def facts_at(self, address: str) -> Facts | None:
+        """What the VM of an address may know; None where there is none."""
+        for instance in self.resources.instances.values():
+            if instance.address == address:
+                return self.facts(instance.name)
+        return None
+
     def recreate(self, instance: Instance, reason: str) -> None:
         """A fresh disk and a new id for the same name in the same zone; drains first if it runs."""
         alive = instance.init is not None and instance.init.alive()
         self._leave(instance, "RECREATING", reason, drain=alive)
+
+    def renew(self, instance: Instance, reason: str) -> None:
+        """`recreate` with the group's current template; a repair keeps the VM's own."""
+        if instance.action != "DELETING":
+            instance.template = self._template(instance.group, without=instance.name)
+        self.recreate(instance, reason)
 
     def delete(self, instance: Instance, reason: str) -> None:
         """Drain, stop, forget."""
@@ -144,7 +161,41 @@ class ControlLoop:
         self.resources.last_id += 1
         return self.resources.last_id * 7_919_000_000_000 + self.resources.last_id
 
+    def write_guest_attribute(self, name: str, path: str, value: str) -> bool:
+        """What a VM tells about itself; False unless its template lets it."""
+        if self.facts(name).attributes.get("enable-guest-attributes", "").upper() != "TRUE":
+            return False
+        self.resources.instances[name].guest_attributes[path] = value
+        return True
+
     # Deciding
+
+    def _template(self, group: str, without: str = "") -> str:
+        others = [
+            item.template
+            for item in self.resources.of_group(group)
+            if item.action != "DELETING" and item.name != without
+        ]
+        return decisions.template(forms.versions(self.resources.groups[group]), others)
+
+    def _refused(self, instance: Instance, now: float) -> bool:
+        """Whether there is no VM to be had now; then the group tries again later."""
+        used = sum(item.init is not None for item in self.resources.instances.values())
+        beginning = sum(
+            self.resources.instances[name].phase == "build"
+            for name in self._busy
+            if name in self.resources.instances
+        )
+        code = self.resources.faults.refuses(
+            instance.name, instance.zone, instance.attempts, used + beginning
+        )
+        if not code:
+            instance.attempts, instance.error = 0, ""
+            return False
+        instance.attempts, instance.error = instance.attempts + 1, code
+        instance.due = now + faults.retry_after(instance.attempts) / self.time_scale
+        self._event(instance, "refused", code)
+        return True
 
     def _resize(self, group: str, now: float) -> None:
         form = self.resources.groups[group]
@@ -160,7 +211,7 @@ class ControlLoop:
 
     def _step(self, instance: Instance, now: float) -> None:
         if instance.phase == "build":
-            if now >= instance.due:
+            if now >= instance.due and not self._refused(instance, now):
                 self._begin(instance, self._build(instance))
         elif instance.phase == "drain":
             if now >= instance.due or instance.init is None or not instance.init.alive():
@@ -194,7 +245,7 @@ class ControlLoop:
             zone=zone,
             address=address,
             group=group,
-            template=form["instanceTemplate"].rpartition("/")[2],
+            template=self._template(group),
             due=now + PROVISION_S / self.time_scale,
             created=now,
             reason=f"the target size is {form['targetSize']}",
@@ -218,7 +269,7 @@ class ControlLoop:
         self._event(instance, action.lower(), reason)
 
     async def _build(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         await asyncio.to_thread(vm.make_disk)
         await self.open_metadata(instance)
         # Recreated while it was being built: its next turn sees to it.
@@ -233,7 +284,7 @@ class ControlLoop:
             self._probe(instance)
 
     async def _reboot(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         # No goodbye: power is cut.
         await asyncio.to_thread(vm.stop, None)
         instance.init = await asyncio.to_thread(vm.boot)
@@ -243,7 +294,7 @@ class ControlLoop:
         self._probe(instance)
 
     async def _stop(self, instance: Instance) -> None:
-        vm = self._vm(instance)
+        vm = self.vm(instance)
         if probe := self._probes.pop(instance.name, None):
             probe.cancel()
         await asyncio.to_thread(vm.stop, instance.init)
@@ -259,6 +310,7 @@ class ControlLoop:
             instance.id = self.new_id()
             instance.created = now
             instance.recreated += 1
+            instance.guest_attributes = {}
             instance.phase, instance.due = "build", now + PROVISION_S / self.time_scale
 
     def _begin(self, instance: Instance, work: Coroutine[Any, Any, None]) -> None:
@@ -338,5 +390,9 @@ class ControlLoop:
         with self.run.events_file.open("a") as file:
             file.write(json.dumps(event) + "\n")
 
-    def _vm(self, instance: Instance) -> Vm:
-        return Vm(self.run, self.addresses, instance.name, instance.address)
+    def vm(self, instance: Instance) -> Vm | HostVm:
+        """The machine behind an instance."""
+        name, address = instance.name, instance.address
+        if self.layers:
+            return HostVm(self.run, self.addresses, name, address, self.layers)
+        return Vm(self.run, self.addresses, name, address)

@@ -70,8 +70,9 @@ def stop(name: str, layer: Path | None) -> None:
         layer.parent.mkdir(parents=True, exist_ok=True)
         (place / "upper").rename(layer)
         # What makes a host itself is no part of an image.
-        for path in (layer / "etc/ssh").glob("ssh_host_*"):
-            path.unlink()
+        for path in (layer / "etc/machine-id", *(layer / "etc/ssh").glob("ssh_host_*")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(layer / "var/log/journal", ignore_errors=True)
     host.remove(place)
     with _lock():
         _write_for_others()

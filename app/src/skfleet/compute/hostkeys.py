@@ -1,0 +1,41 @@
+"""Host keys of a VM, as its guest attributes say: ssh's `KnownHostsCommand`.
+
+    python -m skfleet.compute.hostkeys PROJECT ZONE INSTANCE NAME [ENDPOINT]
+
+prints known_hosts lines for NAME. A VM's guest agent publishes its keys through the metadata server, which
+only that VM can write to, so nobody else can pose as it, and a recreated VM needs no file edited.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from skfleet.compute.client import Compute
+from skfleet.errors import SkfleetError
+
+
+def lines(compute: Compute, zone: str, instance: str, name: str) -> list[str]:
+    """known_hosts lines of a VM; none while it has published no key."""
+    keys = compute.guest_attributes(zone, instance, "hostkeys/")
+    return [f"{name} {kind} {key}" for kind, key in keys.items()]
+
+
+def main() -> None:
+    """The command."""
+    if len(sys.argv) not in (5, 6):
+        print(__doc__, file=sys.stderr)  # noqa: T201 - a command's message
+        sys.exit(2)
+    project, zone, instance, name = sys.argv[1:5]
+    endpoint = sys.argv[5] if len(sys.argv) == 6 else ""
+    try:
+        for line in lines(
+            Compute(project, zone.rpartition("-")[0], endpoint), zone, instance, name
+        ):
+            print(line)  # noqa: T201 - what ssh reads
+    except SkfleetError as error:
+        print(f"hostkeys: {error}", file=sys.stderr)  # noqa: T201 - a command's message
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
