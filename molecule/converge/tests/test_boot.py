@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from playbooks.tests.conftest import Fleet, at_a, fleet, kill_vm, serves
+from playbooks.tests.conftest import Fleet, at_a, fleet, serves
 
 from skfleet_local.hosts.host import ssh
 
@@ -30,7 +30,7 @@ def test_a_lost_host_comes_back_from_metadata_alone_and_converging_again_changes
     at_a: Fleet,
 ) -> None:
     lost = at_a.shell.status()[0]
-    kill_vm(at_a, lost["name"])
+    at_a.command("skfleet-local", "break", "kill", lost["name"])
 
     def back(vms: list[dict[str, Any]]) -> bool:
         return any(

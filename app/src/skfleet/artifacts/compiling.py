@@ -26,7 +26,7 @@ LABELS_ONLY = frozenset(
 def positional(estimator: Any) -> Any:
     """A copy that takes columns by position: no pandas on a VM, and no names to compare at each call."""
     result = copy.deepcopy(estimator)
-    for part in _parts(result, set()):
+    for part in parts(result):
         names = part.__dict__.pop("feature_names_in_", None)
         part.__dict__.pop("_sklearn_output_config", None)
         if type(part).__name__ == "ColumnTransformer":
@@ -55,8 +55,12 @@ def _by_place(columns: Any, indices: Any, place: dict[Any, int]) -> Any:
     return columns
 
 
-def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
+def parts(estimator: Any) -> Iterator[Any]:
     """Every scikit-learn object that hangs on this one, itself included."""
+    return _parts(estimator, set())
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -86,11 +90,11 @@ def _linear(estimator: Any) -> dict[str, Any] | None:
     if name == "Pipeline":
         return _scaled(estimator)
     if name == "OneVsRestClassifier" and not estimator.multilabel_:
-        parts = estimator.estimators_
-        if len(parts) < 3 or any(type(part).__name__ not in LOGISTIC for part in parts):
+        each = estimator.estimators_
+        if len(each) < 3 or any(type(part).__name__ not in LOGISTIC for part in each):
             return None
-        weights = np.vstack([part.coef_ for part in parts])
-        intercept = np.concatenate([part.intercept_ for part in parts])
+        weights = np.vstack([part.coef_ for part in each])
+        intercept = np.concatenate([part.intercept_ for part in each])
         return _form(weights, intercept, "ovr", estimator.classes_)
     if name in LOGISTIC:
         link = "logit"

@@ -11,7 +11,7 @@ import importlib.metadata
 import platform
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import skops
 
 from skfleet import documents
 from skfleet.artifacts import compiling
+from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import (
     FILE_NAME,
     Feature,
@@ -35,6 +36,7 @@ from skfleet.artifacts.manifest import (
     Output,
 )
 from skfleet.artifacts.proving import Reference, prove, with_proofs
+from skfleet.artifacts.signing import MODEL_SIGNATURE
 from skfleet.artifacts.store import Store, Stored, crc32c
 from skfleet.backends.base import Rows, load_model
 from skfleet.errors import DocumentError
@@ -56,10 +58,12 @@ def write_artefact(
     output_names: Sequence[str] = (),
     metrics: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write a fitted estimator as an artefact; `golden_rows` has shape (≥ 100, features).
 
     `sample`: rows whose values the random rows of the proof are drawn from; without it, the features' ranges.
+    `extra`: further files of the artefact by name, for people.
     Every backend listed in the manifest has reproduced the golden vectors and the random rows here, against
     the estimator as it was given; the fastest comes first.
     """
@@ -90,6 +94,8 @@ def write_artefact(
     for old in directory.iterdir():
         old.unlink()
     proofs = prove(directory, draft, estimator, reference, sample)
+    for file, content in (extra or {}).items():
+        (directory / file).write_bytes(content)
     manifest = msgspec.structs.replace(
         with_proofs(draft, proofs),
         files=[_file_entry(path) for path in sorted(directory.iterdir())],
@@ -141,6 +147,7 @@ def publish(store: Store, bucket: str, directory: Path, by: str) -> Latest:
     generation = store.create(
         manifest_uri, (directory / FILE_NAME).read_bytes(), content_type="application/json"
     )
+    store.sign(f"{root}/{MODEL_SIGNATURE}", model_resources(model.manifest, model.digest))
     latest = Latest(
         name=model.name,
         manifest=Pin(uri=manifest_uri, generation=generation, sha256=model.digest),

@@ -20,6 +20,7 @@ from skfleet.cli.context import (
     print_table,
     require_bucket,
 )
+from skfleet.releases import retention
 
 EXAMPLES = ["flight-delay", "flight-delay-forest"]
 _directory = click.Path(path_type=Path, file_okay=False)
@@ -60,6 +61,63 @@ def train(example: str, output: Path | None, as_json: bool) -> None:
         _print_metrics(manifest.metrics)
         print_proofs(manifest)
         click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+
+
+@model.command("import")
+@click.argument("pickle", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--trust-pickle",
+    is_flag=True,
+    help="Required: unpickling runs the code in the file, here in a process that may only compute.",
+)
+@click.option("--name", default="", help="Name of the model; default: the file's.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of rows with a header: the columns, their values, and golden vectors come from it.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of what the old model answered for --data: the label, then its probabilities.",
+)
+@click.option(
+    "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/NAME."
+)
+@json_option
+def import_pickle(
+    pickle: Path,
+    trust_pickle: bool,
+    name: str,
+    data: Path | None,
+    expect: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an artefact of a PICKLE of any age, held against what the old model answered."""
+    from skfleet.errors import ConfigurationError
+    from skfleet.imports.importing import import_model, model_name
+
+    if not trust_pickle:
+        raise ConfigurationError(
+            "A pickle is a program, and unpickling runs it.",
+            where=str(pickle),
+            hint="If you know where it comes from, add --trust-pickle; it runs without network, other "
+            "programs and writing.",
+        )
+    name = name or model_name(pickle)
+    output = output or Path(".skfleet/models") / name
+    manifest = import_model(pickle, name, output, data, expect)
+    facts = manifest.training["imported"]
+    if as_json:
+        print_json({"directory": str(output), "backends": manifest.backends, **facts})
+        return
+    for line in facts["said"]:
+        click.echo(line)
+    print_proofs(manifest)
+    click.echo(f"Report:   {output / 'equivalence.html'}")
+    click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+    click.echo(f"Next:     skfleet model publish {output}")
 
 
 def print_proofs(manifest: Manifest) -> None:
@@ -120,14 +178,16 @@ def publish(operator: Operator, directory: Path, bucket: str, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
-    """Models in the bucket, newest first; * marks a name's default."""
+    """Models in the bucket, newest first; * marks a name's default. `desired by`: fleets that serve it."""
     bucket = require_bucket(bucket)
     entries = _published(operator.store, bucket)
+    where = retention.where_models_run(operator.store, bucket)
+    entries = [{**entry, "runs": where.get(entry["digest"], [])} for entry in entries]
     if as_json:
         print_json(entries)
         return
     print_table(
-        ["name", "digest", "created", "estimator", "backends", "default"],
+        ["name", "digest", "created", "estimator", "backends", "default", "desired by"],
         [
             [
                 e["name"],
@@ -136,6 +196,7 @@ def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
                 e["estimator"],
                 ",".join(e["backends"]),
                 "*" if e["default"] else "",
+                ", ".join(e["runs"]),
             ]
             for e in entries
         ],
@@ -163,6 +224,21 @@ def _published(store: Store, bucket: str) -> list[dict[str, Any]]:
             )
     entries.sort(key=lambda entry: (entry["name"], entry["created_at"]), reverse=True)
     return [{**entry, "default": entry["digest"] in defaults} for entry in entries]
+
+
+@model.command()
+@click.option("--keep", default=10, show_default=True, help="Newest versions of each name to keep.")
+@click.option("--yes", is_flag=True, help="Delete; without it only said.")
+@bucket_option
+@click.pass_obj
+def prune(operator: Operator, keep: int, yes: bool, bucket: str) -> None:
+    """Delete versions that no fleet desires or may go back to, and that are not among the newest."""
+    bucket = require_bucket(bucket)
+    entries = _published(operator.store, bucket)
+    for entry in retention.superfluous(operator.store, bucket, entries, keep):
+        click.echo(f"{'deleted' if yes else 'would delete'} {entry['name']} {entry['digest'][:12]}")
+        if yes:
+            operator.store.delete_below(entry["uri"].removesuffix(FILE_NAME))
 
 
 @model.command()

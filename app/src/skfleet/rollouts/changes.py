@@ -6,17 +6,21 @@ would load them; nothing is taken from what a manifest says of itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.store import Store
 from skfleet.backends import Model, load_model
+from skfleet.backends.compare import same_label
 from skfleet.errors import SkfleetError
 from skfleet.releases.release import ModelPin, Release
 
 EXAMPLES = 5
+SAME = 1e-9  # of a probability, or of a regressor's answer relative to it
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,21 +68,19 @@ def _compare(old: Model, new: Model) -> Answers:
         )
     rows = [*old.manifest.golden.rows, *new.manifest.golden.rows]
     labels = list(zip(old.backend.predict(rows), new.backend.predict(rows), strict=True))
-    chances = list(
-        zip(old.backend.predict_proba(rows), new.backend.predict_proba(rows), strict=True)
-    )
+    chances = list(zip(_chances(old, rows), _chances(new, rows), strict=True))
     apart = [
         max((abs(a - b) for a, b in zip(x, y, strict=True)), default=0.0)
         if len(x) == len(y)
         else 1.0
         for x, y in chances
     ]
-    changed = [i for i, (a, b) in enumerate(labels) if a != b]
+    changed = [i for i, (a, b) in enumerate(labels) if not same_label(a, b, SAME)]
     return Answers(
         model=new.name,
         rows=len(rows),
         labels_changed=len(changed),
-        probabilities_changed=sum(difference > 1e-9 for difference in apart),
+        probabilities_changed=sum(difference > SAME for difference in apart),
         largest=max(apart, default=0.0),
         examples=[
             f"row {i}: {labels[i][0]} → {labels[i][1]} "
@@ -86,6 +88,13 @@ def _compare(old: Model, new: Model) -> Answers:
             for i in changed[:EXAMPLES]
         ],
     )
+
+
+def _chances(model: Model, rows: Sequence[Sequence[Any]]) -> list[list[float]]:
+    """Probabilities, empty of a model that gives none."""
+    if not model.manifest.has_probabilities:
+        return [[] for _ in rows]
+    return model.backend.predict_proba(rows)
 
 
 def _short(values: list[float]) -> str:

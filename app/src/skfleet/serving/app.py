@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Request, Response, g, request
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 
 from skfleet.serving import bodies, errors, health, listeners, openapi, refusals
 from skfleet.serving import metrics as serving_metrics
@@ -27,6 +27,12 @@ RELEASE_HEADER = "X-Skfleet-Release"
 # The fast lane leaves these in the ASGI scope of a request that it hands over.
 STARTED = "skfleet.started"
 ADMITTED = "skfleet.admitted"
+
+
+class ModelName(BaseConverter):
+    """A part of a path without a colon: `:predict` is what is done with a model, and not of its name."""
+
+    regex = "[^/:]+"
 
 
 class Application(Flask):
@@ -46,6 +52,7 @@ def create_app(service: Service) -> Flask:
     """The Flask application that answers from this service."""
     app = Application("skfleet", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters["default"] = ModelName
     app.url_map.merge_slashes = False  # a path is what it says; no redirects
     views = Views(service)
     for route in ROUTES:

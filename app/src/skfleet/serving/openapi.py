@@ -209,10 +209,10 @@ def _mlflow_schema(
         "type": "object",
         "required": ["data"],
         "properties": {
-            "columns": {"type": "array", "items": {"enum": list(example)},
+            "columns": {"type": ["array", "null"], "items": {"enum": list(example)},
                         "minItems": len(example), "maxItems": len(example), "uniqueItems": True},
             "data": {"type": "array", "minItems": 1, "items": row},
-            "index": {"type": "array"},
+            "index": {"type": ["array", "null"]},
         },
     }  # fmt: skip
     forms: dict[str, Schema] = {

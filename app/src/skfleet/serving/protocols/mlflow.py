@@ -37,7 +37,7 @@ class Split(msgspec.Struct):
 
     data: list[Row]
     columns: list[str] | None = None
-    index: msgspec.Raw = msgspec.Raw()
+    index: list[Any] | None = None
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
