@@ -15,7 +15,7 @@ from .conftest import REPOSITORY, Fleet
 from .test_going_back import assert_went_back, cut
 
 __all__ = ["cut"]  # a fixture
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.full, pytest.mark.timeout(1200)]
 
 
 def replay(fleet: Fleet, record: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -64,9 +64,8 @@ def test_a_release_of_elsewhere_is_made_again_and_a_killed_controller_is_killed_
     result = at_a.playbook("rollout", release="b", rollout_soak_s=1)
     assert result.code == 0, result.output[-3000:]
     assert result.evidence["predecessors"][0]["events"] > 0
-    assert at_a.playbook("rollout", release="a", rollout_soak_s=1).code == 0
-    at_a.wait_until_at_rest()
-    # `elsewhere` is nowhere in this bucket, and differs from `a` by a setting alone.
+    # The replay itself brings the fleet back to where the record began. `elsewhere` is nowhere in this
+    # bucket, and differs from `a` by a setting alone.
     text = json.dumps(result.evidence).replace('"b"', '"elsewhere"')
     again = replay(at_a, written(at_a, json.loads(text)))
     assert again.returncode == 0, again.stdout + again.stderr
