@@ -47,14 +47,16 @@ loadtest: venv ## Does the fleet keep its SLO? PROFILE=constant|steps|spike|soak
 molecule: venv ## Roles and playbooks on real systemd hosts (root, systemd-container, mmdebstrap); SCENARIOS="rollout patch"
 	@molecule/run $(SCENARIOS)
 
-lint: venv ## Style, types, Ansible, shell and Terraform
+lint: venv ## Style, types, Ansible, shell, Terraform and Packer
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
-	@$(BIN)/shellcheck .ci/run molecule/run requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
+	@$(BIN)/shellcheck .ci/run molecule/run packer/folder requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	else echo "skipped terraform fmt: terraform is not installed"; fi
+	@if command -v packer >/dev/null; then packer fmt -check packer; \
+	else echo "skipped packer fmt: packer is not installed"; fi
 
 format: venv ## Write the style that lint asks for
 	@$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
 """What a rollout asks and tells one VM, run on the VM itself: `vm.py PREFIX COMMAND …`; answers JSON.
 
     look                       what it serves, and whether it is ready, drained, converged
-    drain OWNER SECONDS [FROM] no new traffic, for so long at most; a mark of FROM is taken over
+    drain OWNER SECONDS [FROM] no new traffic, for so long at most; a mark of FROM (owner,…) is taken over
     undrain OWNER              traffic again (OWNER `any`: whoever drained it)
     idle SECONDS               wait until no request is in flight
     gate RELEASE MODELS SECONDS  wait until RELEASE is served with MODELS (name=digest,…), and ask golden rows
@@ -127,7 +127,7 @@ def unready(body: dict[str, Any]) -> list[str]:
 def drain(vm: Vm, owner: str, seconds: float, dead: str = "") -> dict[str, Any]:
     """Mark the VM, and wait until `/readyz` says so."""
     found = vm.drain_mark()
-    if found and found["owner"] not in (owner, dead):
+    if found and found["owner"] not in (owner, *dead.split(",")):
         sys.exit(f"{found['owner']} drains this VM already; playbooks/drain.yml takes that back.")
     mark = {"owner": owner, "expires_at": time.time() + seconds}
     replace(vm.drain_file, json.dumps(mark))

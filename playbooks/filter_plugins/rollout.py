@@ -171,13 +171,27 @@ def undrainable(
     names: Sequence[str], hostvars: Any, release: str, lease: Mapping[str, Any]
 ) -> list[str]:
     """The VMs that the lease's last runs drained and that serve the desired release."""
-    runs = {(lease.get("holder") or {}).get("run", ""), lease.get("left_by", "")} - {""}
     looks = {name: hostvars[name].get("vm_found") or {} for name in names}
     return [
         name
-        for name, looked in looks.items()
-        if looked.get("drained_by") in runs and looked.get("release") == release and looked["ready"]
+        for name in _drained_by_runs(names, hostvars, lease)
+        if looks[name].get("release") == release and looks[name]["ready"]
     ]
+
+
+def left_drained(
+    names: Sequence[str], hostvars: Any, release: str, lease: Mapping[str, Any]
+) -> list[str]:
+    """The VMs that stay as the lease's last runs left them until the next rollout, or cannot be asked."""
+    mended = undrainable(names, hostvars, release, lease)
+    away = [n for n in names if not (hostvars[n].get("vm_found") or {}).get("reachable")]
+    return [*(n for n in _drained_by_runs(names, hostvars, lease) if n not in mended), *away]
+
+
+def _drained_by_runs(names: Sequence[str], hostvars: Any, lease: Mapping[str, Any]) -> list[str]:
+    left = lease.get("left_by", "").split(",")
+    runs = {(lease.get("holder") or {}).get("run", ""), *left} - {""}
+    return [n for n in names if (hostvars[n].get("vm_found") or {}).get("drained_by") in runs]
 
 
 def fleet_status(
@@ -242,5 +256,6 @@ class FilterModule:
             "stranded": stranded,
             "out_of_traffic": out_of_traffic,
             "undrainable": undrainable,
+            "left_drained": left_drained,
             "fleet_status": fleet_status,
         }

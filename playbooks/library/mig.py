@@ -46,10 +46,11 @@ options:
   action:
     description:
       - C(info) looks. C(autoscaler) sets mode and minimum. C(recreate), C(delete) and C(resize) change VMs.
-      - C(versions) sets templates and their sizes. C(wait_health) waits for the load balancers' view.
+      - C(versions) sets templates and their sizes. C(wait_health) waits for the load balancers' view of VMs,
+        C(wait_serving) until C(size) VMs get traffic from every one of them.
     type: str
     required: true
-    choices: [info, autoscaler, recreate, delete, resize, versions, wait_health]
+    choices: [info, autoscaler, recreate, delete, resize, versions, wait_health, wait_serving]
   instances:
     description: Names of VMs.
     type: list
@@ -63,7 +64,7 @@ options:
     description: The autoscaler's minimum, in VMs.
     type: int
   size:
-    description: Target size, in VMs.
+    description: Target size of C(resize), or the number that C(wait_serving) waits for; in VMs.
     type: int
   versions:
     description: Templates of the group, C(template) and either C(fixed), C(percent) or neither for the rest.
@@ -83,7 +84,7 @@ options:
     type: float
     default: 1
   wait_s:
-    description: Seconds to wait for the VMs after C(recreate), C(delete), C(resize), and for C(wait_health).
+    description: Seconds to wait for, after C(recreate), C(delete), C(resize) and in the two waits.
     type: float
     default: 0
 author: skfleet
@@ -127,7 +128,16 @@ before:
 seconds:
   description: How long it took.
   type: float
-  returned: with wait_health, recreate, delete, resize
+  returned: with wait_health, wait_serving, recreate, delete, resize
+serving:
+  description: Names of the VMs that get traffic from every load balancer.
+  type: list
+  elements: str
+  returned: with wait_serving
+failure:
+  description: Its name, as QuotaExceeded, Stockout, ComputeForbidden, FingerprintChanged, DeadlinePassed.
+  type: str
+  returned: on failure
 """
 
 PAUSE_S = 1.0
@@ -241,8 +251,6 @@ class Mig:
     def resize(self) -> dict[str, Any]:
         """Set the target size, and wait until the group is at rest."""
         size = self.options["size"]
-        if size is None:
-            self.module.fail_json(msg="resize needs size.")
         changed = self.api.group(self.name).target_size != size
         if not changed or self.module.check_mode:
             return {"changed": changed, "seconds": 0.0}
@@ -262,9 +270,8 @@ class Mig:
             wanted.append(
                 {"instanceTemplate": version["template"], **({"targetSize": size} if size else {})}
             )
-        if self.module.check_mode:
-            return {"changed": True}
-        return {"changed": self.api.set_versions(self.name, wanted)}
+        changed = self.api.set_versions(self.name, wanted, only_ask=self.module.check_mode)
+        return {"changed": changed}
 
     def wait_health(self) -> dict[str, Any]:
         """Wait until every load balancer sees the VMs so, several looks in a row."""
@@ -285,13 +292,28 @@ class Mig:
             if seconds > self.options["wait_s"]:
                 words = ", ".join(other) or "the view changes at every look"
                 self.module.fail_json(
-                    msg=f"Not {state} in every load balancer after {seconds:.0f} s: {words}."
+                    msg=f"Not {state} in every load balancer after {seconds:.0f} s: {words}.",
+                    failure="DeadlinePassed",
                 )
             time.sleep(self.options["interval_s"])
 
-    def _wait(self, done: Any, what: str) -> dict[str, Any]:
-        from skfleet.compute.errors import of_errors
+    def wait_serving(self) -> dict[str, Any]:
+        """Wait until so many VMs get traffic from every load balancer."""
+        began = time.monotonic()
+        while True:
+            views = self.views().values()
+            vms = {vm.short: vm for vm in self.api.managed(self.name)}
+            serving = [n for n in vms if all(view.get(n) == "HEALTHY" for view in views)]
+            seconds = round(time.monotonic() - began, 2)
+            if len(serving) >= self.options["size"]:
+                return {"changed": False, "seconds": seconds, "serving": serving}
+            if seconds > self.options["wait_s"]:
+                wanted = self.options["size"]
+                words = f"{len(serving)} of {wanted} VMs serve after {seconds:.0f} s."
+                self._fail_late(words, vms)
+            time.sleep(self.options["interval_s"])
 
+    def _wait(self, done: Any, what: str) -> dict[str, Any]:
         names, began = self.options["instances"], time.monotonic()
         while self.options["wait_s"] > 0:
             vms = {vm.short: vm for vm in self.api.managed(self.name)}
@@ -304,13 +326,19 @@ class Mig:
                     for name, vm in vms.items()
                     if not names or name in names
                 )
-                failed = [error for vm in vms.values() for error in vm.errors]
-                reason = f" {of_errors(failed, self.name)}" if failed else ""
-                self.module.fail_json(
-                    msg=f"Not {what} after {seconds:.0f} s ({states or 'no VM'}).{reason}"
-                )
+                self._fail_late(f"Not {what} after {seconds:.0f} s ({states or 'no VM'}).", vms)
             time.sleep(PAUSE_S)
         return {"changed": True, "seconds": round(time.monotonic() - began, 2)}
+
+    def _fail_late(self, words: str, vms: Any) -> None:
+        """Fail by the name of what kept the group from making its VMs, if it says so."""
+        from skfleet.compute.errors import of_errors
+
+        failed = [error for vm in vms.values() for error in vm.errors]
+        if not failed:
+            self.module.fail_json(msg=words, failure="DeadlinePassed")
+        reason = of_errors(failed, self.name)
+        self.module.fail_json(msg=f"{words} {reason}", failure=type(reason).__name__)
 
 
 def main() -> None:
@@ -340,6 +368,7 @@ def main() -> None:
                     "resize",
                     "versions",
                     "wait_health",
+                    "wait_serving",
                 ],
             },
             "instances": {"type": "list", "elements": "str", "default": []},
@@ -354,6 +383,8 @@ def main() -> None:
         },
         required_if=[
             ("action", "wait_health", ("state", "instances")),
+            ("action", "wait_serving", ("size",)),
+            ("action", "resize", ("size",)),
             ("action", "versions", ("versions",)),
         ],
         supports_check_mode=True,

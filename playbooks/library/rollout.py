@@ -46,7 +46,7 @@ options:
     type: float
     default: 600
   arguments:
-    description: Arguments of C(plan), C(owe), C(desire), C(record); see skfleet.rollouts.controller.
+    description: Arguments of the action; see skfleet.rollouts.controller.
     type: dict
     default: {}
 author: skfleet
@@ -103,7 +103,7 @@ def act(options: dict[str, Any]) -> tuple[bool, Any]:
     if action == "owe":
         return False, controller.owe(run, **arguments)
     if action == "release":
-        return controller.release(run), None
+        return controller.release(run, **arguments), None
     if action == "desire":
         return controller.desire(by=by, **arguments), None
     return True, controller.record(id=run, by=by, **arguments)

@@ -375,3 +375,13 @@ def sampled(cases: Sequence[Case], count: int, name: str) -> list[Case]:
     if FULL:
         return list(cases)
     return random.Random(f"{SEED} {name}").sample(list(cases), count)  # noqa: S311 - no secret
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `full` runs with `make test-full`; it is said how many there are."""
+    if FULL:
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]

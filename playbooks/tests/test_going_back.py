@@ -52,6 +52,7 @@ def test_a_bad_canary_is_found_out_before_it_answers_anybody(
     assert len(touched(result)) <= 1, "it went on after the canary"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("release", "words"), sampled(UNDER_TRAFFIC, 1, "under traffic"))
 def test_what_is_bad_under_traffic_alone_stops_at_the_canary(
     at_a: Fleet, release: str, words: tuple[str, ...]
@@ -66,6 +67,7 @@ def test_what_is_bad_under_traffic_alone_stops_at_the_canary(
     assert old > record["requests"] * 0.7, "the old VMs went on"
 
 
+@pytest.mark.full
 def test_what_is_bad_shows_without_any_traffic(at_a: Fleet) -> None:
     """Where callers ask too little to judge by, the witness asks."""
     result = at_a.playbook("rollout", release="failing", rollout_soak_s=6)
@@ -95,6 +97,7 @@ def corrupt(at_a: Fleet) -> Iterator[Path]:
     path.write_bytes(good)
 
 
+@pytest.mark.full
 def test_a_model_that_cannot_be_loaded_is_refused_by_the_plan(at_a: Fleet, corrupt: Path) -> None:
     fresh = at_a.directory / "other-controller"
     result = at_a.playbook("rollout", release="m", rollout_evidence_directory=str(fresh))
@@ -104,6 +107,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_by_the_plan(at_a: Fleet, corru
     at_a.assert_at("a")
 
 
+@pytest.mark.full
 def test_a_model_corrupted_after_the_plan_stops_at_the_first_vm(at_a: Fleet, corrupt: Path) -> None:
     """The controller has verified it before; the VM verifies it again."""
     bad = corrupt.read_bytes()
@@ -135,6 +139,7 @@ def cut(fleet: Fleet) -> Iterator[tuple[Path, Callable[[str], None]]]:
         path.unlink()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("step", sampled(["stage", "drain", "activate", "undrain"], 1, "lost"))
 def test_a_vm_that_cannot_be_reached_midway_is_recreated(at_a: Fleet, cut: Any, step: str) -> None:
     inventory, cut_off = cut
@@ -149,6 +154,7 @@ def test_a_vm_that_cannot_be_reached_midway_is_recreated(at_a: Fleet, cut: Any, 
     assert_clean(record)
 
 
+@pytest.mark.full
 def test_a_touched_vm_that_reboots_midway_is_no_loss(at_a: Fleet) -> None:
     def reboot(vm: str) -> None:
         at_a.command("skfleet-local", "break", "reboot", vm)
@@ -165,6 +171,7 @@ def test_a_touched_vm_that_reboots_midway_is_no_loss(at_a: Fleet) -> None:
     at_a.assert_at("b")
 
 
+@pytest.mark.full
 def test_a_vm_that_fails_in_a_later_batch_takes_the_first_ones_back(at_a: Fleet, cut: Any) -> None:
     inventory, cut_off = cut
     with at_a.witnessed() as record, at_a.when("activate", cut_off, nth=2):

@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import FULL, SEED, Fleet, Result, sampled
 
-pytestmark = [pytest.mark.fleet]
+pytestmark = [pytest.mark.fleet, pytest.mark.full]
 
 SAMPLE = 5
 # Shorter than elsewhere: what is held here is state, and no gate's verdict.

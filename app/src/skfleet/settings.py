@@ -164,6 +164,11 @@ class Settings:
     cache_dir: Path = setting(
         "SKFLEET_CACHE_DIR", Path("/var/lib/skfleet/cache"), "verified artefacts, by digest"
     )
+    trusted_keys: Path = setting(
+        "SKFLEET_TRUSTED_KEYS",
+        Path("/etc/skfleet/trusted-keys"),
+        "public keys `*.pub`, PEM: what is fetched must be signed by one; none: signatures are not asked for",
+    )
     refresh_interval_s: int = setting(
         "SKFLEET_REFRESH_INTERVAL_S",
         60,

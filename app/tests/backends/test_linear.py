@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
-from skfleet.backends import linear
+from skfleet.artifacts import compiling
 from skfleet.backends.linear import LinearBackend
 
 
@@ -54,4 +54,4 @@ def test_probabilities_never_overflow(score: float) -> None:
 def test_other_estimators_have_no_linear_form(tmp_path: Path) -> None:
     from sklearn.tree import DecisionTreeClassifier
 
-    assert linear.compile_estimator(DecisionTreeClassifier()) is None
+    assert compiling.to_linear(DecisionTreeClassifier()) is None

@@ -129,7 +129,7 @@ def test_scikit_learns_labels_and_probabilities(both: Ask, estimator: Any) -> No
         (None, {"probabilities": True}, ["predict", "predict_proba"]),
         (["predict"], {"probabilities": True}, ["predict", "predict_proba"]),
         (["predict_proba"], None, ["predict_proba"]),
-        (["predict_proba", "predict"], {"binary_data_output": True}, ["predict_proba", "predict"]),
+        (["predict_proba", "predict"], {"priority": 1}, ["predict_proba", "predict"]),
     ],
 )
 def test_the_outputs_are_those_asked_for(
@@ -147,7 +147,7 @@ def test_the_outputs_are_those_asked_for(
 
 def test_metadata_says_what_infer_takes_and_gives(both: Ask, version: str) -> None:
     server = both(call("GET", "/v2")).json
-    assert (server["name"], server["extensions"]) == ("skfleet", [])
+    assert (server["name"], server["extensions"]) == ("skfleet", ["binary_tensor_data"])
     assert server["version"]
     metadata = both(call("GET", "/v2/models/tiny")).json
     assert metadata == {
@@ -227,10 +227,10 @@ def test_a_model_that_is_not_loaded_is_503(
         (infer(rows_of([[0, 1]])), 422, "inputs[0].data[0]"),
         (infer(rows_of([[0] * WIDTH, [0] * 36 + [2]])), 422, "inputs[0].data[1][36]"),
         (infer(rows_of([[0] * WIDTH, [0] * 36 + [2]], flat=True)), 422, "inputs[0].data[1][36]"),
-        (infer(rows_of([[0] * WIDTH]), inference_header_content_length="9"), 415,
-         "Inference-Header-Content-Length"),
+        (infer(rows_of([[0] * WIDTH]), inference_header_content_length="9"), 400, "body"),
         (infer(b"", inference_header_content_length="9", content_type="application/octet-stream"),
-         415, "Inference-Header-Content-Length"),
+         400, "Inference-Header-Content-Length"),
+        (infer(rows_of([[0] * WIDTH]), content_type="application/octet-stream"), 415, "Content-Type"),
         (infer(b"x=[1]", content_type=FORM), 415, "Content-Type"),
         (infer(b"{}", content_encoding="gzip"), 415, "Content-Encoding"),
         (call("GET", INFER), 405, "method"),

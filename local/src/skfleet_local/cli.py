@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -212,6 +213,85 @@ def kill(vm: str) -> None:
 
 
 @break_.command()
+@click.argument("vms", type=click.IntRange(0), required=False)
+@click.option("--end", is_flag=True, help="As many VMs as anybody wants again.")
+@failing_well
+def quota(vms: int | None, end: bool) -> None:
+    """The project may have so many VMs in the region, and not one more."""
+    from skfleet_local import breaks
+
+    _one_of(vms is not None, end, "VMS")
+    breaks.compute(current(), lambda faults: setattr(faults, "quota", vms))
+    click.echo("quota: none" if end else f"quota: {vms} VMs")
+
+
+@break_.command()
+@click.argument("zone", default="")
+@click.option("--share", default=1.0, show_default=True, help="Of the attempts that find no VM.")
+@click.option("--seed", default=1, show_default=True, help="Of which attempts these are.")
+@click.option("--end", is_flag=True, help="The zone, or every zone, has machines again.")
+@failing_well
+def stockout(zone: str, share: float, seed: int, end: bool) -> None:
+    """A zone has no machines to give; the group tries again and again."""
+    from skfleet_local import breaks
+    from skfleet_local.compute.faults import Faults, Stockout
+
+    def change(faults: Faults) -> None:
+        others = [item for item in faults.stockouts if zone and item.zone != zone]
+        faults.stockouts = others if end else [*others, _stockout()]
+
+    def _stockout() -> Stockout:
+        try:
+            return Stockout(zone=zone, share=share, seed=seed)
+        except ValueError as error:
+            raise SkfleetError(f"{error}".capitalize() + ".", where="break stockout") from None
+
+    if not end:
+        _one_of(bool(zone), end, "ZONE")
+    left = breaks.compute(current(), change).stockouts
+    click.echo(f"stockouts: {', '.join(item.zone for item in left) or 'none'}")
+
+
+@break_.command()
+@click.argument("seconds", type=click.FloatRange(0), required=False)
+@click.option("--error", help="Google's code: QUOTA_EXCEEDED, ZONE_RESOURCE_POOL_EXHAUSTED, …")
+@click.option("--times", default=1, show_default=True, help="Operations that end in the error.")
+@click.option("--end", is_flag=True, help="As long as usual, and without errors.")
+@failing_well
+def operations(seconds: float | None, error: str | None, times: int, end: bool) -> None:
+    """Operations take so many seconds of the cloud's time, or end in an error."""
+    from skfleet_local import breaks
+    from skfleet_local.compute.faults import Slow
+
+    _one_of(seconds is not None or error is not None, end, "SECONDS or --error")
+    slow = None if end else Slow(seconds=seconds, error=error, times=times)  # type: ignore[arg-type]
+    breaks.compute(current(), lambda faults: setattr(faults, "operations", slow))
+    click.echo("operations: as usual" if end else f"operations: {slow}")
+
+
+@break_.command()
+@click.argument("status", type=click.Choice(["429", "500", "502", "503"]), required=False)
+@click.option("--times", default=1, show_default=True, help="Calls that are answered so.")
+@click.option("--late", is_flag=True, help="After what they ask for is done.")
+@click.option("--end", is_flag=True, help="The API answers again.")
+@failing_well
+def api(status: str | None, times: int, late: bool, end: bool) -> None:
+    """The Compute API is in trouble."""
+    from skfleet_local import breaks
+    from skfleet_local.compute.faults import Trouble
+
+    _one_of(status is not None, end, "STATUS")
+    trouble = None if end else Trouble(status=int(status or 0), times=times, late=late)  # type: ignore[arg-type]
+    breaks.compute(current(), lambda faults: setattr(faults, "api", trouble))
+    click.echo("api: as usual" if end else f"api: {status}, {times} times")
+
+
+def _one_of(given: bool, end: bool, what: str) -> None:
+    if given == end:
+        raise click.UsageError(f"Say either {what} or --end.")
+
+
+@break_.command()
 @click.argument("vm")
 @failing_well
 def reboot(vm: str) -> None:
@@ -246,6 +326,41 @@ def retries(end: bool) -> None:
     )
     answer.raise_for_status()
     click.echo(f"retries {'on' if end else 'off'}")
+
+
+@main.command()
+@click.argument("evidence")
+@click.option(
+    "--seed", type=int, help="Of the moments that mishaps strike at; else the record's own."
+)
+@click.option("--as", "stand_ins", multiple=True, metavar="RECORDED=LOCAL", help="Releases.")
+@failing_well
+def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
+    """Run a recorded rollout (a file, or gs://…) again; exit code 1 where it comes out differently."""
+    from skfleet import documents
+    from skfleet.artifacts.store import Store
+    from skfleet.rollouts.evidence import Evidence
+    from skfleet_local.replay.run import Replay
+
+    run = current()
+    run.require_state()
+    if evidence.startswith("gs://"):
+        data = Store(os.environ.get("SKFLEET_STORAGE_ENDPOINT", "")).read(evidence).data
+    elif Path(evidence).is_file():
+        data = Path(evidence).read_bytes()
+    else:
+        raise SkfleetError(f"There is no file '{evidence}'.", where="EVIDENCE")
+    record = documents.read(Evidence, data, where=evidence)
+    releases = dict(item.split("=", 1) for item in stand_ins if "=" in item)
+    again = Replay(
+        run, repository(), record, record.seed if seed is None else seed, click.echo, releases
+    )
+    found = again()
+    for line in found:
+        click.echo(f"differs   {line}")
+    if found:
+        sys.exit(1)
+    click.echo(f"same      {record.verdict}, step by step")
 
 
 @main.command()

@@ -7,6 +7,7 @@ Sources: Google's pages on autohealing, on distributing VMs over zones and on sc
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,31 @@ def resize(target: int, members: Sequence[Member], zones: Sequence[str]) -> Chan
             count[fullest] -= 1
         delete.append(victim.name)
     return Change(tuple(create), tuple(delete))
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A template of a group. `size`: VMs that it is for; None for the rest."""
+
+    template: str
+    size: int | None = None
+
+
+def template(versions: Sequence[Version], others: Sequence[str]) -> str:
+    """The template of a VM that is made now. `others`: templates of the group's other VMs."""
+    there = Counter(others)
+    for version in versions:
+        if version.size is not None and there[version.template] < version.size:
+            return version.template
+    return next(version.template for version in versions if version.size is None)
+
+
+def versions_reached(versions: Sequence[Version], templates: Sequence[str]) -> bool:
+    """Whether the VMs have the templates that the group wants, in the numbers that it wants."""
+    there = Counter(templates)
+    sized = {version.template: version.size for version in versions if version.size is not None}
+    known = {version.template for version in versions}
+    return set(there) <= known and all(there[name] == size for name, size in sized.items())
 
 
 @dataclass(frozen=True, slots=True)

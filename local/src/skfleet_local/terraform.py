@@ -67,12 +67,17 @@ def apply_artifacts(addresses: Addresses, token: str) -> None:
 
 
 def template() -> dict[str, Any]:
-    """The instance template: one metadata key of ours, and the VMs' own account."""
+    """The instance template: one metadata key of ours, Google's own, and the VMs' account."""
     return {
         "name": TEMPLATE,
         "properties": {
             "machineType": "e2-standard-2",
-            "metadata": {"items": [{"key": "skfleet-fleet", "value": FLEET_URI}]},
+            "metadata": {
+                "items": [
+                    {"key": "skfleet-fleet", "value": FLEET_URI},
+                    {"key": "enable-guest-attributes", "value": "TRUE"},
+                ]
+            },
             "serviceAccounts": [
                 {
                     "email": FLEET.email,

@@ -27,7 +27,9 @@ def superfluous(prefix: Path, keep: int) -> list[Path]:
     for path in kept:
         needed |= digests(document(path / "release.json"))
     folders = (root / "releases", root / "builds", cache / "objects", cache / "models")
-    result = [path for folder in folders for path in entries(folder) if path.name not in needed]
+    found = [path for folder in folders for path in entries(folder)]
+    # A cached object's signature goes with it.
+    result = [path for path in found if path.name.removesuffix(".sig") not in needed]
     if any(path.parent == root / "builds" for path in result) and (cache / "uv").exists():
         # uv cannot tell which of its wheels were of removed builds; hard links keep those in use.
         result.append(cache / "uv")

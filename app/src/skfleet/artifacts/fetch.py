@@ -13,6 +13,7 @@ from pathlib import Path
 
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, Manifest
+from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE
 from skfleet.artifacts.store import Store, crc32c
 from skfleet.backends.base import read_manifest, verify_files
 from skfleet.errors import IntegrityError, SkfleetError
@@ -22,11 +23,14 @@ from skfleet.releases.release import Pin
 def fetch_object(store: Store, pin: Pin, cache: Path) -> Path:
     """The pinned object as a file of the cache."""
     path = cache / "objects" / pin.sha256
+    signature = path.with_name(path.name + SUFFIX)
+    signed = store.check_signature(pin.uri + SUFFIX, {WHOLE: pin.sha256}, signature)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if signed is not None:
+        _write_whole(signature, signed)
     if path.exists() and documents.sha256(path.read_bytes()) == pin.sha256:
         return path
-    data = store.read_pin(pin)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, data)
+    _write_whole(path, store.read_pin(pin))
     return path
 
 
@@ -40,6 +44,7 @@ def fetch_model(
     if sha256 is not None:
         cached = cache / "models" / sha256
         if _verifies(cached, sha256):
+            _check_model(store, uri, cached, sha256)
             return cached
     manifest_bytes = store.read(uri, generation).data
     digest = documents.sha256(manifest_bytes)
@@ -51,6 +56,7 @@ def fetch_model(
         )
     directory = cache / "models" / digest
     if _verifies(directory, digest):
+        _check_model(store, uri, directory, digest)
         return directory
     manifest = documents.read(Manifest, manifest_bytes, where=uri)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -69,12 +75,28 @@ def fetch_model(
             _write_whole(partial / entry.name, data)
         _write_whole(partial / FILE_NAME, manifest_bytes)
         verify_files(partial, manifest)
+        _check_model(store, uri, partial, digest)
         if directory.exists():
             shutil.rmtree(directory)  # it was there and did not verify
         partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return directory
+
+
+def model_resources(manifest: Manifest, digest: str) -> dict[str, str]:
+    """What a model's signature is over: its files and its manifest."""
+    return {FILE_NAME: digest, **{entry.name: entry.sha256 for entry in manifest.files}}
+
+
+def _check_model(store: Store, uri: str, directory: Path, digest: str) -> None:
+    """The model's signature, kept beside its files; raises IntegrityError."""
+    manifest, _ = read_manifest(directory)
+    path = directory / MODEL_SIGNATURE
+    address = uri.rsplit("/", 1)[0] + "/" + MODEL_SIGNATURE
+    signed = store.check_signature(address, model_resources(manifest, digest), path)
+    if signed is not None and not (path.exists() and path.read_bytes() == signed):
+        _write_whole(path, signed)
 
 
 def _verifies(directory: Path, digest: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 import click
 
 from skfleet.artifacts.fetch import fetch_model, fetch_object
+from skfleet.artifacts.signing import Trust
 from skfleet.artifacts.store import Store
 from skfleet.errors import SkfleetError
 from skfleet.releases.release import Pin
@@ -28,7 +29,7 @@ def command() -> None:
 def object_command(uri: str, generation: int, sha256: str) -> None:
     """Fetch one pinned object."""
     settings = Settings.from_environ()
-    store = Store(settings.storage_endpoint)
+    store = Store(settings.storage_endpoint, trust=Trust.read(settings.trusted_keys))
     pin = Pin(uri=uri, generation=generation, sha256=sha256)
     click.echo(fetch_object(store, pin, settings.cache_dir))
 
@@ -42,7 +43,7 @@ def model_command(uri: str, generation: int | None, sha256: str | None) -> None:
     settings = Settings.from_environ()
     uri, _, fragment = uri.partition("#")
     generation = int(fragment) if fragment else generation
-    store = Store(settings.storage_endpoint)
+    store = Store(settings.storage_endpoint, trust=Trust.read(settings.trusted_keys))
     click.echo(fetch_model(store, uri, settings.cache_dir, generation, sha256))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from skfleet.artifacts.signing import SUFFIX, WHOLE, Resources, Signer, Trust
 from skfleet.documents import sha256
 from skfleet.errors import (
     DocumentError,
@@ -61,10 +62,22 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 class Store:
-    """Objects by `gs://` address. `timeout_s` bounds each request and each series of retries."""
+    """Objects by `gs://` address. `timeout_s` bounds each request and each series of retries.
 
-    def __init__(self, endpoint: str = "", timeout_s: float = 30.0) -> None:
+    `trust`: whose signatures what is fetched must carry. `signer`: signs what is published.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = "",
+        timeout_s: float = 30.0,
+        *,
+        trust: Trust | None = None,
+        signer: Signer | None = None,
+    ) -> None:
         self._endpoint = endpoint
+        self.trust = trust or Trust()
+        self.signer = signer
         self._timeout = timeout_s
         # The library would go on for two minutes; who can wait that long asks again itself.
         self._patience = {"timeout": timeout_s, "retry": DEFAULT_RETRY.with_timeout(timeout_s)}
@@ -112,6 +125,40 @@ class Store:
                 where=pin.uri,
                 hint="Somebody replaced an immutable object; create a new release.",
             )
+
+    def sign(self, uri: str, resources: Resources | None = None, digest: str = "") -> None:
+        """Sign a published object, or the files beside a signature's address; nothing without a signer."""
+        if self.signer is None:
+            return
+        if resources is None:
+            resources = {WHOLE: digest or sha256(self.read(uri).data)}
+            uri += SUFFIX
+        self.signer.attach(self, uri, uri.rsplit("/", 1)[1].removesuffix(SUFFIX), resources)
+
+    def check_signature(
+        self, uri: str, resources: Resources, cached: Path | None = None
+    ) -> bytes | None:
+        """The signature's bytes, by a trusted key over these files; None where no key is configured.
+
+        `cached`: a file that may hold it already. Raises IntegrityError.
+        """
+        if not self.trust.required:
+            return None
+        if cached is not None and cached.exists():
+            data = cached.read_bytes()
+            with suppress(IntegrityError):
+                self.trust.check(data, resources, str(cached))
+                return data
+        try:
+            data = self.read(uri).data
+        except ObjectMissing:
+            raise IntegrityError(
+                "It is not signed, and this host takes only what is.",
+                where=uri,
+                hint="Publish it with SKFLEET_SIGNING_KEY, or sign it: `skfleet release sign ID`.",
+            ) from None
+        self.trust.check(data, resources, uri)
+        return data
 
     def find(self, uri: str) -> Stored | None:
         """Like `read`, or None where there is no such object."""
@@ -190,6 +237,13 @@ class Store:
         with _named_failures(prefix):
             for blob in self._client.list_blobs(bucket, prefix=name, **self._patience):
                 yield f"gs://{bucket}/{blob.name}"
+
+    def delete_below(self, prefix: str) -> None:
+        """Delete the objects of a folder, the manifest first: what is half there is nobody's model."""
+        uris = sorted(self.list(prefix), key=lambda uri: not uri.endswith("/manifest.json"))
+        for uri in uris:
+            with _named_failures(uri):
+                self._blob(uri).delete(**self._patience)
 
     def _written_by(self, uri: str, mark: str) -> int | None:
         """The live generation if it carries this mark."""

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
+from skfleet.backends.compare import first_difference
 from skfleet.errors import IntegrityError, ObjectMissing, VersionMismatch
 
-Rows = Sequence[Sequence[float]]
+Rows = Sequence[Sequence[Any]]
+
+# Their libraries start threads when they are imported, and a fork takes no thread along.
+AFTER_FORK = frozenset({"onnx"})
+PROOF_TIMEOUT_S = 60.0
+NOT_HERE = 3  # exit code of a proof: this host cannot run the backend
 
 
 class Backend(Protocol):
-    """Answers rows of shape (n, features); labels are the manifest's classes."""
+    """Answers rows of shape (n, features), which were checked against the manifest's features."""
 
     name: str
 
-    def predict(self, rows: Rows) -> list[int]:
-        """Labels, shape (n,)."""
+    def predict(self, rows: Rows) -> list[Any]:
+        """Labels or numbers, shape (n,), or (n, outputs) of a model with several outputs."""
 
     def predict_proba(self, rows: Rows) -> list[list[float]]:
-        """Probabilities in the order of `classes`, shape (n, classes)."""
+        """Probabilities, shape (n, classes): of all outputs, each in the order of its classes.
+
+        Not to be called where the manifest has no probabilities.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +48,12 @@ class Model:
     backend: Backend
 
 
-def load_model(directory: Path) -> Model:
+def load_model(directory: Path, *, before_fork: bool = False) -> Model:
     """Load the first backend of the manifest that this host can run and that answers right.
 
     The files' checksums are verified again here: what is preloaded is what was published.
+    `before_fork`: a backend whose library may not be loaded in a process that forks is proven in a process
+    of its own, and opened by whoever asks it first, after the fork.
     Raises IntegrityError, VersionMismatch or DocumentError; the caller decides what to serve.
     """
     manifest, digest = read_manifest(directory)
@@ -49,7 +62,10 @@ def load_model(directory: Path) -> Model:
     for name in manifest.backends:
         try:
             backend = open_backend(name, directory, manifest)
-            verify_golden(backend, manifest)
+            if before_fork and name in AFTER_FORK:
+                _prove_apart(name, directory)
+            else:
+                verify_golden(backend, manifest)
         except (VersionMismatch, ImportError) as error:
             # Not for this host; wrong answers are no such case, they refuse the model.
             failures.append(f"{name}: {error}")
@@ -60,6 +76,26 @@ def load_model(directory: Path) -> Model:
         where=str(directory),
         hint="Publish the model again with this app build's versions.",
     )
+
+
+def _prove_apart(name: str, directory: Path) -> None:
+    command = [sys.executable, "-m", "skfleet.backends.prove", name, str(directory)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROOF_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise IntegrityError(
+            f"Backend '{name}' did not answer its golden vectors in {PROOF_TIMEOUT_S:.0f} s.",
+            where=str(directory),
+            hint="The model is too slow for its golden vectors; look at it with `skfleet model verify`.",
+        ) from None
+    if done.returncode == 0:
+        return
+    lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+    if done.returncode == NOT_HERE:
+        raise VersionMismatch(lines[-1], where=str(directory))
+    raise IntegrityError(lines[-1], where=str(directory))
 
 
 def read_manifest(directory: Path) -> tuple[Manifest, str]:
@@ -110,20 +146,18 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
 
 
 def verify_golden(backend: Backend, manifest: Manifest) -> None:
-    """The backend gives the published labels, and probabilities within its tolerance."""
+    """The backend gives the published labels, and numbers within its tolerance."""
     golden = manifest.golden
     tolerance = TOLERANCES[backend.name]
     labels = backend.predict(golden.rows)
-    probabilities = backend.predict_proba(golden.rows)
-    for index, (label, expected) in enumerate(zip(labels, golden.labels, strict=True)):
-        worst = max(
-            abs(got - want)
-            for got, want in zip(probabilities[index], golden.probabilities[index], strict=True)
+    probabilities = backend.predict_proba(golden.rows) if manifest.has_probabilities else []
+    index, worst = first_difference(
+        (labels, probabilities), (golden.labels, golden.probabilities), tolerance
+    )
+    if index is not None:
+        raise IntegrityError(
+            f"Golden vector {index} of '{manifest.name}' answers {labels[index]}, expected "
+            f"{golden.labels[index]} (largest difference of a number {worst:.2g}).",
+            where=f"backend {backend.name}",
+            hint="The model or its backend changed its answers; do not serve it.",
         )
-        if label != expected or not worst <= tolerance:
-            raise IntegrityError(
-                f"Golden vector {index} of '{manifest.name}' answers {label} "
-                f"(probability off by {worst:.2g}), expected {expected}.",
-                where=f"backend {backend.name}",
-                hint="The model or its backend changed its answers; do not serve it.",
-            )

@@ -1,7 +1,7 @@
-"""Linear classifiers compiled to their coefficients: a dot product and a link function.
+"""Linear models compiled to their coefficients: a dot product and a link function.
 
-File `linear.json`: `coefficients` (outputs, features), `intercept` (outputs,), `classes`. One output is
-binary (logistic link), several are multinomial (softmax); scikit-learn is not imported.
+File `linear.json`: `coefficients` (outputs, features), `intercept` (outputs,), `classes`, `link`. One output
+of a classifier is binary. scikit-learn is not imported.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfleet.artifacts.manifest import Manifest
+from skfleet.artifacts.manifest import Label, Manifest
 from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError
 
 FILE_NAME = "linear.json"
+# logit: logistic or softmax; ovr: a logistic a class, normalised; none: labels alone; identity: numbers.
+LINKS = ("logit", "ovr", "none", "identity")
 
 
 class LinearBackend:
@@ -29,28 +31,39 @@ class LinearBackend:
         self,
         coefficients: npt.NDArray[np.float64],
         intercept: npt.NDArray[np.float64],
-        classes: list[int],
+        classes: list[Label],
+        link: str = "logit",
+        several: bool = False,
     ) -> None:
         self._weights = np.ascontiguousarray(coefficients.T)
         self._intercept = intercept
-        self._classes = classes
         self._class_array = np.asarray(classes)
+        self._link = link
+        self._several = several
 
-    def predict(self, rows: Rows) -> list[int]:
-        """Labels, shape (n,): the class of the largest decision value, as scikit-learn breaks ties."""
+    def predict(self, rows: Rows) -> list[Any]:
+        """Labels, shape (n,): the class of the largest decision value, as scikit-learn breaks ties.
+
+        A regressor's numbers: shape (n,), or (n, outputs).
+        """
         scores = self._scores(rows)
+        if self._link == "identity":
+            numbers: list[Any] = (scores if self._several else scores[:, 0]).tolist()
+            return numbers
         binary = scores.shape[1] == 1
         index = (scores[:, 0] > 0).astype(np.intp) if binary else scores.argmax(axis=1)
-        labels: list[int] = self._class_array[index].tolist()
+        labels: list[Any] = self._class_array[index].tolist()
         return labels
 
     def predict_proba(self, rows: Rows) -> list[list[float]]:
         """Probabilities, shape (n, classes)."""
         scores = self._scores(rows)
         if scores.shape[1] == 1:
-            # exp never overflows: both forms of the logistic function, each where it is exact.
-            positive = np.exp(-np.logaddexp(0, -scores[:, 0]))
+            positive = _logistic(scores[:, 0])
             probabilities = np.column_stack([1 - positive, positive])
+        elif self._link == "ovr":
+            each = _logistic(scores)
+            probabilities = each / each.sum(axis=1, keepdims=True)
         else:
             shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
             probabilities = shifted / shifted.sum(axis=1, keepdims=True)
@@ -64,14 +77,25 @@ class LinearBackend:
         return scores
 
 
+def _logistic(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # exp never overflows: both forms of the logistic function, each where it is exact.
+    result: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0, -scores))
+    return result
+
+
 def load(directory: Path, manifest: Manifest) -> LinearBackend:
     """The backend from the artefact's `linear.json`."""
     try:
         form = json.loads((directory / FILE_NAME).read_bytes())
+        link = form.get("link", "logit")
+        if link not in LINKS:
+            raise ValueError(f"link '{link}' is not known to this build")
         return LinearBackend(
             np.asarray(form["coefficients"], dtype=np.float64).reshape(-1, len(manifest.features)),
             np.asarray(form["intercept"], dtype=np.float64),
             manifest.classes,
+            link,
+            bool(manifest.outputs),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
@@ -79,15 +103,3 @@ def load(directory: Path, manifest: Manifest) -> LinearBackend:
             where=str(directory / FILE_NAME),
             hint="Publish the model again.",
         ) from error
-
-
-def compile_estimator(estimator: Any) -> bytes | None:
-    """`linear.json` of a fitted LogisticRegression, or None where there is no such form."""
-    if type(estimator).__name__ != "LogisticRegression":
-        return None
-    form = {
-        "coefficients": estimator.coef_.tolist(),
-        "intercept": estimator.intercept_.tolist(),
-        "classes": estimator.classes_.tolist(),
-    }
-    return json.dumps(form).encode()

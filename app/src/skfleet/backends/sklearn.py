@@ -19,8 +19,23 @@ from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"
-# Types beyond skops' own defaults that this server loads; extend it here, by review.
-TRUSTED_TYPES: tuple[str, ...] = ("sklearn.tree._tree.Tree",)
+# Types beyond skops' own defaults that this server loads; extend it here, by review. All are scikit-learn's
+# own holders of numbers: none runs what a file says. Trees and neighbours are C structures, which damaged
+# numbers may crash; what is loaded has the digest that its publisher gave it.
+TRUSTED_TYPES: tuple[str, ...] = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
 
 
 class SklearnBackend:
@@ -28,17 +43,27 @@ class SklearnBackend:
 
     name = "sklearn"
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, manifest: Manifest) -> None:
         self._estimator = estimator
+        # Text stands beside numbers only in an array of objects.
+        self._dtype: Any = object if manifest.mixed else np.float64
+        self._number = manifest.kind == "regressor"
 
-    def predict(self, rows: Rows) -> list[int]:
-        """Labels, shape (n,)."""
-        labels: list[int] = self._estimator.predict(np.asarray(rows, dtype=np.float64)).tolist()
+    def predict(self, rows: Rows) -> list[Any]:
+        """Labels, shape (n,) or (n, outputs)."""
+        found = np.asarray(self._estimator.predict(np.asarray(rows, dtype=self._dtype)))
+        if self._number:
+            found = found.astype(np.float64)
+        elif found.dtype.kind == "f":  # classes that are whole numbers, whatever their type was
+            found = found.astype(np.int64)
+        labels: list[Any] = found.tolist()
         return labels
 
     def predict_proba(self, rows: Rows) -> list[list[float]]:
-        """Probabilities, shape (n, classes)."""
-        values = self._estimator.predict_proba(np.asarray(rows, dtype=np.float64))
+        """Probabilities, shape (n, classes of all outputs)."""
+        values = self._estimator.predict_proba(np.asarray(rows, dtype=self._dtype))
+        if isinstance(values, list):  # one array an output
+            values = np.hstack(values)
         result: list[list[float]] = values.tolist()
         return result
 
@@ -78,4 +103,4 @@ def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
     sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", InconsistentVersionWarning)
-        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)))
+        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)), manifest)

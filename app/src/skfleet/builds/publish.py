@@ -17,6 +17,7 @@ def publish_build(store: Store, bucket: str, wheelhouse: Wheelhouse, by: str) ->
     data = wheelhouse.path.read_bytes()
     uri = f"{root}/wheelhouse.tar"
     generation = store.create(uri, data, content_type="application/x-tar")
+    store.sign(uri, digest=documents.sha256(data))
     build = Build(
         version=wheelhouse.version,
         created_at=documents.now(),
@@ -25,6 +26,7 @@ def publish_build(store: Store, bucket: str, wheelhouse: Wheelhouse, by: str) ->
         platform=wheelhouse.platform,
         wheelhouse=Pin(uri=uri, generation=generation, sha256=documents.sha256(data)),
         size=len(data),
+        extras=list(wheelhouse.extras),
     )
     store.create(f"{root}/build.json", documents.write(build), content_type="application/json")
     return build
@@ -45,4 +47,5 @@ def publish_bundle(store: Store, bucket: str, data: bytes) -> Pin:
     digest = documents.sha256(data)
     uri = f"{bucket}/bundles/{digest}.tar"
     generation = store.create(uri, data, content_type="application/x-tar")
+    store.sign(uri, digest=digest)
     return Pin(uri=uri, generation=generation, sha256=digest)

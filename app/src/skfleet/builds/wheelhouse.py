@@ -28,6 +28,8 @@ from skfleet.releases.release import Pin
 PINS = Path("requirements/app.txt")
 # An image's own environment is a wheelhouse too: it is installed on a host without a package index.
 RUNTIME_PINS = Path("requirements/runtime.txt")
+# Model libraries that only some models need, by the pins of a build that has them.
+EXTRAS = {"onnx": Path("requirements/app-onnx.txt")}
 
 
 class Build(Document, frozen=True, kw_only=True):
@@ -40,6 +42,7 @@ class Build(Document, frozen=True, kw_only=True):
     platform: str
     wheelhouse: Pin
     size: int  # bytes
+    extras: list[str] = []  # model libraries beside the usual ones: onnx
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Wheelhouse:
     python: str
     platform: str
     path: Path
+    extras: tuple[str, ...] = ()
 
 
 def host_tags() -> tuple[str, str]:
@@ -69,9 +73,10 @@ def build(repo: Path, output: Path, pins: Path = PINS) -> Wheelhouse:
     python, platform = host_tags()
     version = build_version(repo, pins)
     kind = "" if pins == PINS else f"{pins.stem}-"
+    extras = tuple(name for name, its_pins in EXTRAS.items() if its_pins == pins)
     path = output / f"{kind}{version}-{python}-{platform}.tar"
     if path.exists():
-        return Wheelhouse(version, python, platform, path)
+        return Wheelhouse(version, python, platform, path, extras)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="skfleet-build-") as scratch:
         wheels = Path(scratch) / "wheels"
@@ -96,7 +101,7 @@ def build(repo: Path, output: Path, pins: Path = PINS) -> Wheelhouse:
         with partial.open("wb") as file:
             _write_tar(file, requirements, wheels)
         partial.rename(path)
-    return Wheelhouse(version, python, platform, path)
+    return Wheelhouse(version, python, platform, path, extras)
 
 
 def build_version(repo: Path, pins: Path = PINS) -> str:

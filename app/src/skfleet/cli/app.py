@@ -9,6 +9,7 @@ import msgspec
 
 from skfleet.builds.image import prepare
 from skfleet.builds.publish import list_builds, publish_build
+from skfleet.builds.wheelhouse import EXTRAS, PINS
 from skfleet.builds.wheelhouse import build as build_wheelhouse
 from skfleet.cli.context import (
     Operator,
@@ -36,12 +37,23 @@ def app() -> None:
     """Build and publish the app: every wheel a VM installs."""
 
 
+_with = click.option(
+    "--with",
+    "extra",
+    type=click.Choice(sorted(EXTRAS)),
+    help="A model library that only some models need.",
+)
+
+
 @app.command("build")
 @repo_option
 @_output
-def build_command(repo: Path, output: Path) -> None:
+@_with
+def build_command(repo: Path, output: Path, extra: str | None) -> None:
     """Build the wheelhouse of this checkout; a finished one of the same tree is reused."""
-    wheelhouse = build_wheelhouse(repo.resolve(), output.resolve())
+    wheelhouse = build_wheelhouse(
+        repo.resolve(), output.resolve(), EXTRAS[extra] if extra else PINS
+    )
     size = wheelhouse.path.stat().st_size / _MIB
     click.echo(
         f"{wheelhouse.version} (Python {wheelhouse.python}, {wheelhouse.platform}, {size:.0f} MiB)"
@@ -52,12 +64,17 @@ def build_command(repo: Path, output: Path) -> None:
 @app.command()
 @repo_option
 @_output
+@_with
 @bucket_option
 @json_option
 @click.pass_obj
-def publish(operator: Operator, repo: Path, output: Path, bucket: str, as_json: bool) -> None:
+def publish(
+    operator: Operator, repo: Path, output: Path, extra: str | None, bucket: str, as_json: bool
+) -> None:
     """Build if need be, and publish to builds/VERSION, create-only."""
-    wheelhouse = build_wheelhouse(repo.resolve(), output.resolve())
+    wheelhouse = build_wheelhouse(
+        repo.resolve(), output.resolve(), EXTRAS[extra] if extra else PINS
+    )
     build = publish_build(operator.store, require_bucket(bucket), wheelhouse, operator.name)
     if as_json:
         print_json(msgspec.to_builtins(build))
@@ -105,6 +122,16 @@ def list_command(operator: Operator, bucket: str, as_json: bool) -> None:
         print_json(msgspec.to_builtins(builds))
         return
     print_table(
-        ["version", "created", "python", "platform", "MiB"],
-        [[b.version, b.created_at, b.python, b.platform, f"{b.size / _MIB:.0f}"] for b in builds],
+        ["version", "created", "python", "platform", "MiB", "with"],
+        [
+            [
+                b.version,
+                b.created_at,
+                b.python,
+                b.platform,
+                f"{b.size / _MIB:.0f}",
+                ",".join(b.extras),
+            ]
+            for b in builds
+        ],
     )

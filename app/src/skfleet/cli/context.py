@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,13 @@ from typing import Any
 
 import click
 
+from skfleet.artifacts.signing import Signer, Trust
 from skfleet.artifacts.store import Store
 from skfleet.errors import ConfigurationError
 from skfleet.settings import Settings
+
+# A path, never the key itself: environments are printed.
+SIGNING_KEY = "SKFLEET_SIGNING_KEY"
 
 bucket_option = click.option(
     "--bucket",
@@ -42,7 +47,13 @@ class Operator:
     @cached_property
     def store(self) -> Store:
         """The bucket's client, made when first needed."""
-        return Store(Settings.from_environ().storage_endpoint)
+        settings = Settings.from_environ()
+        key = os.environ.get(SIGNING_KEY, "")
+        return Store(
+            settings.storage_endpoint,
+            trust=Trust.read(settings.trusted_keys),
+            signer=Signer.read(Path(key)) if key else None,
+        )
 
     @cached_property
     def name(self) -> str:

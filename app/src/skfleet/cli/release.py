@@ -10,6 +10,7 @@ import msgspec
 from skfleet.builds.publish import list_builds, publish_bundle
 from skfleet.builds.wheelhouse import Build
 from skfleet.cli.context import (
+    SIGNING_KEY,
     Operator,
     bucket_option,
     fleet_option,
@@ -90,7 +91,7 @@ def create(
     made = operations.create(
         operator.store,
         bucket,
-        app=operations.app_pin(_build(operator, bucket, version))
+        app=operations.app_pin(_build(operator, bucket, version, pins))
         if version or old is None
         else old.app,
         bundle=_bundle(operator, bucket, bundle, repo) if bundle or old is None else old.bundle,
@@ -121,11 +122,21 @@ def _base(operator: Operator, bucket: str, base: str, fleet: str) -> Release:
     return operations.load(operator.store, bucket, base)[0]
 
 
-def _build(operator: Operator, bucket: str, version: str) -> Build:
-    builds = list_builds(operator.store, bucket)
-    for build in builds:
-        if version in ("", build.version):
-            return build
+def _build(operator: Operator, bucket: str, version: str, models: list[ModelPin]) -> Build:
+    """The build that is named, or the newest that runs each model by its fastest backend."""
+    builds = [b for b in list_builds(operator.store, bucket) if version in ("", b.version)]
+    if builds:
+        wanted = operations.libraries(operator.store, models)
+        build = next((b for b in builds if wanted <= set(b.extras)), builds[0])
+        missing = sorted(wanted - set(build.extras))
+        if missing:
+            click.echo(
+                f"Build {build.version} lacks {', '.join(missing)}, by which a model is fastest; it is "
+                "served by scikit-learn. One that has it: "
+                f"`skfleet app publish --with {missing[0]}`.",
+                err=True,
+            )
+        return build
     raise ObjectMissing(
         f"No app build {version or 'at all'} is published.",
         where=f"{bucket}/builds/",
@@ -195,6 +206,22 @@ def list_command(operator: Operator, fleet: str, bucket: str, as_json: bool) -> 
             for r in releases
         ],
     )
+
+
+@release.command()
+@click.argument("release_id", metavar="ID")
+@bucket_option
+@click.pass_obj
+def sign(operator: Operator, release_id: str, bucket: str) -> None:
+    """Sign ID and all that it pins with the key of SKFLEET_SIGNING_KEY, replacing another key's."""
+    if operator.store.signer is None:
+        raise ConfigurationError(
+            "There is no key to sign with.",
+            where=SIGNING_KEY,
+            hint="Set it to the path of a PEM private key (docs/security.md).",
+        )
+    for uri in operations.sign(operator.store, require_bucket(bucket), release_id):
+        click.echo(f"signed {uri}")
 
 
 @release.command()

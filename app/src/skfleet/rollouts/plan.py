@@ -146,7 +146,8 @@ def make(
         release=target.id,
         before=desired,
         batches=batches,
-        nothing_to_do=not moving and desired == target.id,
+        # What a dead controller owes is given back even where no VM has to move.
+        nothing_to_do=not moving and desired == target.id and not left_by,
         hot_from=hot,
         refusals=refusals,
         minutes=round(each * len(batches) / 60, 1),

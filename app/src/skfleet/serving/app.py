@@ -6,26 +6,33 @@ It runs by itself on gunicorn's threads; the fast lane hands it whatever it does
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from flask import Flask, Request, Response, g, request
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 
-from skfleet.serving import bodies, errors, health, listeners, refusals
+from skfleet.serving import bodies, errors, health, listeners, openapi, refusals
 from skfleet.serving import metrics as serving_metrics
 from skfleet.serving.identity import bearer, reason_of
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
-from skfleet.serving.protocols import form, v1, v2
+from skfleet.serving.protocols import form, mlflow, v1, v2
+from skfleet.serving.protocols.predictions import predict, require_probabilities
+from skfleet.serving.routes import HTML, JSON, MULTIPART, ROUTES, TAKES
 from skfleet.serving.service import Service, app_version
 
-MULTIPART = "multipart/form-data"
 RELEASE_HEADER = "X-Skfleet-Release"
 # The fast lane leaves these in the ASGI scope of a request that it hands over.
 STARTED = "skfleet.started"
 ADMITTED = "skfleet.admitted"
+
+
+class ModelName(BaseConverter):
+    """A part of a path without a colon: `:predict` is what is done with a model, and not of its name."""
+
+    regex = "[^/:]+"
 
 
 class Application(Flask):
@@ -45,29 +52,16 @@ def create_app(service: Service) -> Flask:
     """The Flask application that answers from this service."""
     app = Application("skfleet", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters["default"] = ModelName
     app.url_map.merge_slashes = False  # a path is what it says; no redirects
     views = Views(service)
-    routes: tuple[tuple[str, str, Callable[..., Response]], ...] = (
-        ("POST", "/", views.predict_form),
-        ("POST", "/predict", views.predict_form),
-        ("GET", "/v1/models/<name>", views.model_status),
-        ("POST", "/v1/models/<name>:predict", views.predict_v1),
-        ("GET", "/v2", views.server_v2),
-        ("GET", "/v2/health/live", views.live_v2),
-        ("GET", "/v2/health/ready", views.ready_v2),
-        ("GET", "/v2/models/<name>", views.model_v2),
-        ("GET", "/v2/models/<name>/ready", views.model_ready_v2),
-        ("POST", "/v2/models/<name>/infer", views.infer_v2),
-        ("GET", "/v2/models/<name>/versions/<version>", views.model_v2),
-        ("GET", "/v2/models/<name>/versions/<version>/ready", views.model_ready_v2),
-        ("POST", "/v2/models/<name>/versions/<version>/infer", views.infer_v2),
-        ("GET", "/livez", views.live),
-        ("GET", "/readyz", views.ready),
-        ("GET", "/version", views.version),
-        ("GET", listeners.METRICS_PATH, views.metrics),
-    )
-    for method, rule, view in routes:
-        app.add_url_rule(rule, f"{method} {rule}", view, methods=[method])
+    for route in ROUTES:
+        app.add_url_rule(
+            route.path,
+            f"{route.method} {route.path}",
+            getattr(views, route.view),
+            methods=[route.method],
+        )
     app.before_request(views.admit)
     app.after_request(views.finish)
     app.teardown_request(views.leave)
@@ -147,7 +141,7 @@ class Views:
     def predict_form(self) -> Response:
         """`POST /` and `/predict`: the original form."""
         served = self.service.content.models.get()
-        body = self._body(form.CONTENT_TYPE, MULTIPART)
+        body = self._body("predict_form")
         if request.mimetype == MULTIPART:
             fields = bodies.multipart_fields(body, request.mimetype_params)
         else:
@@ -159,11 +153,11 @@ class Views:
     def predict_v1(self, name: str) -> Response:
         """`POST /v1/models/{name}:predict`."""
         served = self.service.content.models.get(name)
-        asked = v1.parse(self._body(v1.CONTENT_TYPE, ""), served.rows)
-        backend = served.model.backend
-        wants_probabilities = asked.parameters is not None and asked.parameters.probabilities
-        probabilities = backend.predict_proba(asked.instances) if wants_probabilities else None
-        return refusals.json_response(v1.answer(backend.predict(asked.instances), probabilities))
+        asked = v1.parse(self._body("predict_v1"), served.rows)
+        wanted = asked.parameters is not None and asked.parameters.probabilities
+        return refusals.json_response(
+            v1.answer(*predict(served.model, asked.instances, probabilities=wanted))
+        )
 
     def model_status(self, name: str) -> Response:
         """`GET /v1/models/{name}`."""
@@ -205,19 +199,28 @@ class Views:
     def infer_v2(self, name: str, version: str | None = None) -> Response:
         """`POST …/infer`."""
         served, its_version = self._versioned(name, version)
-        if v2.BINARY_HEADER in request.headers:
-            raise errors.UnsupportedMediaType(
-                "Binary tensor data is not read.",
-                where=v2.BINARY_HEADER,
-                hint="Send the tensor's data as JSON, without this header.",
-            )
-        asked = v2.parse(self._body(v2.CONTENT_TYPE, ""), served.rows)
-        backend = served.model.backend
-        labels = backend.predict(asked.rows) if v2.PREDICT in asked.outputs else None
-        wants_probabilities = v2.PREDICT_PROBA in asked.outputs
-        probabilities = backend.predict_proba(asked.rows) if wants_probabilities else None
+        header = request.headers.get(v2.BINARY_HEADER)
+        body = self._body("infer_v2", binary=header is not None)
+        asked = v2.parse(body, served.rows, header)
+        model = served.model
+        wanted = v2.PREDICT_PROBA in asked.outputs
+        if wanted:
+            require_probabilities(model, "outputs")
+        labels = model.backend.predict(asked.rows) if v2.PREDICT in asked.outputs else None
+        probabilities = model.backend.predict_proba(asked.rows) if wanted else None
+        answer = v2.answer(served.name, its_version, asked, labels, probabilities, model.manifest)
+        response = refusals.json_response(answer.body)
+        if answer.json_length is not None:
+            response.content_type = v2.BINARY_TYPE
+            response.headers[v2.BINARY_HEADER] = str(answer.json_length)
+        return response
+
+    def invocations(self) -> Response:
+        """`POST /invocations`: mlflow's forms."""
+        served = self.service.content.models.get()
+        rows, wanted = mlflow.parse(self._body("invocations"), served.rows)
         return refusals.json_response(
-            v2.answer(served.name, its_version, asked, labels, probabilities)
+            v1.answer(*predict(served.model, rows, probabilities=wanted, where="params"))
         )
 
     def _versioned(self, name: str, version: str | None) -> tuple[Served, str]:
@@ -232,13 +235,19 @@ class Views:
             )
         return served, its_version
 
-    def _body(self, *mimetypes: str) -> bytes:
-        """The whole body, of one of these types and within the limit."""
-        if request.mimetype not in mimetypes:
+    def _body(self, view: str, binary: bool = False) -> bytes:
+        """The whole body, of a type that the route takes, and within the limit."""
+        takes = TAKES[view]
+        mimetype = request.mimetype
+        # JSON needs no name; what comes with binary data behind it has another.
+        if not (
+            (mimetype in takes and (binary or mimetype != v2.BINARY_TYPE))
+            or (mimetype == "" and (takes[0] == JSON or binary))
+        ):
             raise errors.UnsupportedMediaType(
-                f"This route does not read '{request.mimetype}'.",
+                f"This route does not read '{mimetype}'.",
                 where="Content-Type",
-                hint=f"Send {mimetypes[0]}.",
+                hint=f"Send {takes[0]}.",
             )
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise errors.UnsupportedMediaType(
@@ -262,6 +271,19 @@ class Views:
     def version(self) -> Response:
         """What runs here."""
         return refusals.json_response(self.service.version())
+
+    def openapi(self) -> Response:
+        """The documented API of the models now served."""
+        return refusals.json_response(msgspec.json.encode(self._document()) + b"\n")
+
+    def docs(self) -> Response:
+        """The same as a page."""
+        response = Response(openapi.page(self._document()), content_type=HTML)
+        response.headers.extend(openapi.PAGE_HEADERS)
+        return response
+
+    def _document(self) -> dict[str, Any]:
+        return openapi.document(self.service.content.models, app_version())
 
     def metrics(self) -> Response:
         """Prometheus metrics of all workers."""

@@ -33,9 +33,11 @@ Send = Callable[[Message], Awaitable[None]]
 Answer = Callable[[Served, bytes], bytes | None]
 
 # Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
-LOOP_BACKENDS = frozenset({"linear"})
-# Larger bodies take milliseconds to parse, for the same reason.
-LOOP_BODY_BYTES = 64 * 1024
+LOOP_BACKENDS = frozenset({"linear", "onnx"})
+# As measured when the model was published: some graphs take milliseconds.
+LOOP_ROW_US = 200.0
+# Larger bodies take milliseconds to parse, for the same reason; or to answer, where a row takes longer.
+LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024}
 
 FORM_TYPE = form.CONTENT_TYPE.encode()
 JSON_TYPE = v1.CONTENT_TYPE.encode()
@@ -126,7 +128,7 @@ class FastLane:
             await self._refuse(scope, send, started, listener, error, route.label, caller.email)
             return
         answer = None
-        if len(body) <= LOOP_BODY_BYTES:
+        if len(body) <= LOOP_BODY_BYTES[route.served.model.backend.name]:
             try:
                 answer = route.answer(route.served, body)
             except Exception:  # Flask meets the same failure, and answers it as it should
@@ -188,7 +190,7 @@ class FastLane:
         models = content.models
         routes: dict[str, Route] = {}
         for served in models.served.values():
-            if served.model.backend.name not in LOOP_BACKENDS:
+            if not _answers_at_once(served):
                 continue
             path = f"/v1/models/{served.name}:predict"
             routes[path] = Route("/v1/models/<name>:predict", JSON_TYPE, served, answer_v1)
@@ -198,6 +200,13 @@ class FastLane:
         self._routes = routes
         self._release = content.release_header.encode()
         self._content = content
+
+
+def _answers_at_once(served: Served) -> bool:
+    """Whether a prediction of this model does not hold up the event loop."""
+    model = served.model
+    measured = [p.us_per_row for p in model.manifest.proofs if p.backend == model.backend.name]
+    return model.backend.name in LOOP_BACKENDS and all(us <= LOOP_ROW_US for us in measured)
 
 
 def _probe(service: Service, path: str) -> health.Readiness | None:

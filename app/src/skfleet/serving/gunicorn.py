@@ -108,6 +108,13 @@ def on_reload(server: Any) -> None:
     _freeze()
 
 
+def post_worker_init(_worker: Any) -> None:
+    """After the fork, before the first request: what a worker opens for itself is open, and proven."""
+    from skfleet.serving.application import service
+
+    service.health.readiness()
+
+
 def child_exit(_server: Any, worker: Any) -> None:
     """The gauges of a worker end with it."""
     from prometheus_client import multiprocess

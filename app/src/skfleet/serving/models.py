@@ -85,7 +85,9 @@ def load(settings: Settings, fetch: Callable[[str], Path] | None = None) -> Mode
     for name, source in wanted:
         key = name
         try:
-            model = load_model(fetch(source) if source.startswith("gs://") else Path(source))
+            model = load_model(
+                fetch(source) if source.startswith("gs://") else Path(source), before_fork=True
+            )
             key = name or model.name
             served[key] = Served(key, model, RowCheck(model.manifest.features))
             log.info("model loaded: %s %s, backend %s", key, model.digest, model.backend.name)

@@ -77,11 +77,16 @@ class Converge:
     ) -> Release:
         # Imported late: google-auth reads the host's environment while it is imported.
         from skfleet.artifacts.fetch import fetch_object
+        from skfleet.artifacts.signing import Trust
         from skfleet.artifacts.store import Store
 
         started = time.monotonic()
         with step("release"), self._impatience(boot):
-            store = Store(self.settings.storage_endpoint, timeout_s=STORE_TIMEOUT_S)
+            store = Store(
+                self.settings.storage_endpoint,
+                timeout_s=STORE_TIMEOUT_S,
+                trust=Trust.read(self.settings.trusted_keys),
+            )
             fleet = metadata.fleet()
             if release_id is None:
                 release = source.desired(store, fleet)

@@ -32,6 +32,7 @@ def desired(store: Store, fleet: Fleet) -> Release:
         )
     entry = documents.read(Desired, stored.data, where=uri).current
     data = store.read_pin(entry.document)
+    _check_signed(store, entry.document.uri, data)
     return _parse(data, entry.release, where=entry.document.uri)
 
 
@@ -43,7 +44,9 @@ def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
     """
     uri = fleet.release(release)
     try:
-        return _parse(store.read(uri).data, release, where=uri)
+        data = store.read(uri).data
+        _check_signed(store, uri, data)
+        return _parse(data, release, where=uri)
     except StoreUnavailable:
         installed = host.release_directory(release) / "release.json"
         if not installed.is_file():
@@ -71,6 +74,11 @@ def check(release: Release) -> None:
                 where=f"release {release.id}",
                 hint="Replace the VMs by ones of a fitting image, or build the app for this one.",
             )
+
+
+def _check_signed(store: Store, uri: str, data: bytes) -> None:
+    """Raise IntegrityError where this host trusts keys and none of them signed the document."""
+    store.check_signature(f"{uri}.sig", {".": documents.sha256(data)})
 
 
 def _parse(data: bytes, identifier: str, where: str) -> Release:

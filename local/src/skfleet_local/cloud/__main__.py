@@ -73,12 +73,16 @@ async def serve(run: Run) -> None:
     tokens = Tokens.load(run)
     sites = Sites()
     storage = Storage(tokens, addresses.objects_url)
-    health = BackendHealth(addresses.envoy_admin_url)
+    health = BackendHealth(addresses.envoy_admin_url, state.time_scale)
 
     async def open_metadata(instance: Instance) -> None:
         if state.layers:  # real hosts ask Google's own address, below
             return
-        app = metadata.application(tokens, lambda: control.facts(instance.name))
+        app = metadata.application(
+            tokens,
+            lambda: control.facts(instance.name),
+            lambda path, value: control.write_guest_attribute(instance.name, path, value),
+        )
         await sites.open(f"metadata {instance.name}", app, instance.address, METADATA_PORT)
 
     async def close_metadata(name: str) -> None:
@@ -95,7 +99,8 @@ async def serve(run: Run) -> None:
         layers=tuple(Path(layer) for layer in state.layers),
     )
     links = Links(addresses.compute_url)
-    compute = ComputeApi(tokens, links, control, health, Operations(links))
+    operations = Operations(links, state.time_scale, control.resources.faults)
+    compute = ComputeApi(tokens, links, control, health, operations)
     for name, app, port in (
         ("storage", storage.application(), STORAGE_PORT),
         ("identity", identity.application(tokens, addresses.token_url), IDENTITY_PORT),

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from skfleet_local.cloud.storage import Fault, Storage
+from skfleet_local.compute.faults import Faults
 from skfleet_local.compute.group import ControlLoop
 from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.project import EXTERNAL_BACKEND, INTERNAL_BACKEND
@@ -55,7 +56,23 @@ def application(
         storage.break_(fault)
         return web.json_response(msgspec.to_builtins(fault))
 
+    async def compute_faults(_: web.Request) -> web.Response:
+        return web.json_response(msgspec.to_builtins(control.resources.faults))
+
+    async def break_compute(request: web.Request) -> web.Response:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=Faults)
+        except msgspec.MsgspecError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        # In place: others hold the same object.
+        for field in wanted.__struct_fields__:
+            setattr(control.resources.faults, field, getattr(wanted, field))
+        control.save()
+        return await compute_faults(request)
+
     app = web.Application()
+    app.router.add_get("/compute/faults", compute_faults)
+    app.router.add_put("/compute/faults", break_compute)
     app.router.add_get("/alive", alive)
     app.router.add_get("/fleet", fleet)
     app.router.add_post("/storage/fault", break_storage)

@@ -14,6 +14,7 @@ _REASONS = {
     404: "notFound",
     409: "alreadyExists",
     412: "conditionNotMet",
+    429: "rateLimitExceeded",
     500: "backendError",
     502: "backendError",
     503: "backendError",

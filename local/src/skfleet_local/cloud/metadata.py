@@ -60,12 +60,23 @@ class Facts:
         }
 
 
-def application(tokens: Tokens, facts: Callable[[], Facts]) -> web.Application:
-    """One VM's site. `facts` is asked at every request: a recreated VM has a new id."""
-    return shared_application(tokens, lambda _: facts())
+def application(
+    tokens: Tokens,
+    facts: Callable[[], Facts],
+    write: Callable[[str, str], bool] = lambda _path, _value: False,
+) -> web.Application:
+    """One VM's site. `facts` is asked at every request: a recreated VM has a new id.
+
+    `write` keeps a guest attribute (NAMESPACE/KEY, value); False where the VM may have none.
+    """
+    return shared_application(tokens, lambda _: facts(), write)
 
 
-def shared_application(tokens: Tokens, facts: Callable[[str], Facts | None]) -> web.Application:
+def shared_application(
+    tokens: Tokens,
+    facts: Callable[[str], Facts | None],
+    write: Callable[[str, str], bool] = lambda _path, _value: False,
+) -> web.Application:
     """The site of all VMs, at Google's address: `facts` of who calls from an address."""
 
     async def handle(request: web.Request) -> web.Response:
@@ -83,7 +94,16 @@ def shared_application(tokens: Tokens, facts: Callable[[str], Facts | None]) -> 
             return _text("Not found", 404)
         return _answer(tokens, found, path.removeprefix(_ROOT), request.query)
 
+    async def put(request: web.Request) -> web.Response:
+        if request.headers.get("Metadata-Flavor") != "Google":
+            return _text("Missing Metadata-Flavor:Google header.", 403)
+        path = request.match_info["path"]
+        if not write(path, await request.text()):
+            return _text("Guest attributes endpoint access is disabled.", 403)
+        return _text("")
+
     app = web.Application()
+    app.router.add_put(_ROOT + "/instance/guest-attributes/{path:[^/]+/[^/]+}", put)
     app.router.add_get("/{path:.*}", handle)
     return app
 

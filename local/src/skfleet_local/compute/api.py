@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,6 @@ _GROUPS = "/regions/{region}/instanceGroupManagers"
 _GROUP = _GROUPS + "/{name}"
 _TEMPLATES = "/global/instanceTemplates"
 _AUTOSCALERS = "/regions/{region}/autoscalers"
-_ATTRIBUTES = "/zones/{zone}/instances/{name}/getGuestAttributes"
 _MODES = ("ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP")
 
 
@@ -49,7 +49,7 @@ class ComputeApi:
 
     def application(self) -> web.Application:
         """Its routes."""
-        app = web.Application(middlewares=[errors_middleware, self._authorize])
+        app = web.Application(middlewares=[errors_middleware, self._authorize, self._unkind])
         base = "/compute/v1/projects/{project}"
         for method, path, handler in (
             ("POST", _TEMPLATES, self.insert_template),
@@ -57,6 +57,7 @@ class ComputeApi:
             ("POST", _GROUPS, self.insert_group),
             ("GET", _GROUPS, self.list_groups),
             ("GET", _GROUP, self.get_group),
+            ("PATCH", _GROUP, self.patch_group),
             ("POST", _GROUP + "/listManagedInstances", self.list_managed),
             ("POST", _GROUP + "/resize", self.resize),
             ("POST", _GROUP + "/recreateInstances", self.recreate),
@@ -67,8 +68,8 @@ class ComputeApi:
             ("GET", _AUTOSCALERS + "/{name}", self.get_autoscaler),
             ("GET", "/zones/{zone}/instances", self.list_instances),
             ("GET", "/zones/{zone}/instances/{name}", self.get_instance),
+            ("GET", "/zones/{zone}/instances/{name}/getGuestAttributes", self.get_attributes),
             ("POST", "/zones/{zone}/instances/{name}/reset", self.reset_instance),
-            ("GET", _ATTRIBUTES, self.get_guest_attributes),
             ("GET", "/global/operations/{name}", self.get_operation),
             ("POST", "/global/operations/{name}/wait", self.wait_operation),
             ("GET", "/zones/{zone}/operations/{name}", self.get_operation),
@@ -103,6 +104,25 @@ class ComputeApi:
             return answer
 
         return authorize
+
+    @property
+    def _unkind(self) -> Any:
+        """Trouble that was asked for; and a request that comes again with its id is done once."""
+
+        @web.middleware
+        async def unkind(request: web.Request, handler: Any) -> web.StreamResponse:
+            trouble = self.control.resources.faults.api_trouble()
+            if trouble is not None and not trouble.late:
+                raise ApiError(trouble.status, "The service is currently unavailable.")
+            known = self.operations.of_request(_request_id(request))
+            answer: web.StreamResponse = (
+                await handler(request) if known is None else web.json_response(known)
+            )
+            if trouble is not None:
+                raise ApiError(trouble.status, "The service is currently unavailable.")
+            return answer
+
+        return unkind
 
     def _check_scope(self, request: web.Request) -> None:
         known = {"project": (PROJECT,), "region": (REGION,), "zone": ZONES}
@@ -142,9 +162,7 @@ class ComputeApi:
         """regionInstanceGroupManagers.insert"""
         body = await _body(request)
         name = _new_name(body, self.control.resources.groups)
-        template = str(body.get("instanceTemplate", "")).rpartition("/")[2]
-        if template not in self.control.resources.templates:
-            raise ApiError(400, "Invalid value for field 'resource.instanceTemplate'", "invalid")
+        template = body.get("instanceTemplate")
         zones = (body.get("distributionPolicy") or {}).get("zones") or [
             {"zone": self.links.zone(zone)} for zone in ZONES
         ]
@@ -157,9 +175,7 @@ class ComputeApi:
             "name": name,
             "targetSize": _size(body.get("targetSize")),
             "region": f"{self.links.project}/regions/{REGION}",
-            "instanceTemplate": self.links.template(template),
-            "versions": body.get("versions")
-            or [{"instanceTemplate": self.links.template(template)}],
+            **self._versions(body.get("versions") or [{"instanceTemplate": template}]),
             "distributionPolicy": {"zones": zones, "targetShape": "EVEN"},
             "selfLink": self.links.manager(name),
         }
@@ -186,10 +202,47 @@ class ComputeApi:
                 self.links,
                 item,
                 self.control.liveness.get(item.name, Liveness()).state(policy) if policy else None,
+                self.control.resources.faults.quota,
             )
             for item in self.control.resources.of_group(name)
         ]
         return web.json_response({"managedInstances": items})
+
+    async def patch_group(self, request: web.Request) -> web.Response:
+        """regionInstanceGroupManagers.patch of templates; with the fingerprint that was read."""
+        form = self._group(request)
+        body = await _body(request)
+        if body.pop("fingerprint", None) != forms.fingerprint(form):
+            raise ApiError(412, "Invalid fingerprint.")
+        unknown = body.keys() - {"name", "versions", "instanceTemplate"}
+        if unknown:
+            raise ApiError(400, f"Not in this stand-in: patching {', '.join(sorted(unknown))}.")
+        versions = body.get("versions") or [{"instanceTemplate": body.get("instanceTemplate")}]
+        form.update(self._versions(versions))
+        return self._operation(request, "patch", form)
+
+    def _versions(self, given: object) -> dict[str, Any]:
+        """`versions`, and the one for the rest as the group's template; ApiError if they mean nothing."""
+        found, rest = [], []
+        for version in given if isinstance(given, list) else []:
+            name = str(version.get("instanceTemplate", "")).rpartition("/")[2]
+            if name not in self.control.resources.templates:
+                raise ApiError(
+                    400, f"Invalid value for field 'resource.versions': '{name}'", "invalid"
+                )
+            size = version.get("targetSize") or {}
+            if size:
+                _size(size.get("fixed", size.get("percent")))
+            else:
+                rest.append(self.links.template(name))
+            found.append({**version, "instanceTemplate": self.links.template(name)})
+        if len(rest) != 1:
+            raise ApiError(
+                400,
+                "Invalid value for field 'resource.versions': exactly one has no targetSize.",
+                "invalid",
+            )
+        return {"versions": found, "instanceTemplate": rest[0]}
 
     async def resize(self, request: web.Request) -> web.Response:
         """regionInstanceGroupManagers.resize"""
@@ -201,7 +254,7 @@ class ComputeApi:
         """regionInstanceGroupManagers.recreateInstances"""
         form = self._group(request)
         for item in await self._named(request, form):
-            self.control.recreate(item, f"asked for by {request[_ACCOUNT].email}")
+            self.control.renew(item, f"asked for by {request[_ACCOUNT].email}")
         return self._operation(request, "recreateInstances", form)
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -290,6 +343,7 @@ class ComputeApi:
                 item.id,
                 name,
                 scope=f"zones/{item.zone}",
+                request_id=_request_id(request),
             )
         )
 
@@ -299,20 +353,32 @@ class ComputeApi:
             raise _not_found(f"instances/{request.match_info['name']}")
         return item
 
-    async def get_guest_attributes(self, request: web.Request) -> web.Response:
-        """instances.getGuestAttributes, of which a VM's host keys are what there is."""
-        item = self.control.resources.instances.get(request.match_info["name"])
-        vm = self.control.vm(item) if item is not None and item.phase == "run" else None
-        query = request.query.get("queryPath", "")
-        if item is None or not isinstance(vm, HostVm) or query != "hostkeys/":
-            raise _not_found(f"guestAttributes/{query}")
-        kind, _, key = vm.host_key().partition(" ")
+    async def get_attributes(self, request: web.Request) -> web.Response:
+        """instances.getGuestAttributes of a namespace (`queryPath` NAMESPACE/), or of one key."""
+        name = request.match_info["name"]
+        item = self.control.resources.instances.get(name)
+        if item is None or item.zone != request.match_info["zone"]:
+            raise _not_found(f"instances/{name}")
+        path = request.query.get("queryPath", "") or request.query.get("variableKey", "")
+        attributes = dict(item.guest_attributes)
+        vm = self.control.vm(item) if item.phase == "run" else None
+        if isinstance(vm, HostVm):  # its guest agent tells them
+            kind, _, key = vm.host_key().partition(" ")
+            attributes[f"hostkeys/{kind}"] = key
+        found = [
+            {"namespace": key.split("/")[0], "key": key.split("/")[1], "value": value}
+            for key, value in sorted(attributes.items())
+            if key == path or key.startswith(path if path.endswith("/") else path + "/")
+        ]
+        if not found:
+            raise _not_found(f"instances/{name}/guestAttributes/{path}")
+        link = self.links.instance(item.zone, name)
         return web.json_response(
             {
                 "kind": "compute#guestAttributes",
-                "selfLink": f"{self.links.instance(item.zone, item.name)}/getGuestAttributes",
-                "queryPath": query,
-                "queryValue": {"items": [{"namespace": "hostkeys", "key": kind, "value": key}]},
+                "queryPath": path,
+                "queryValue": {"items": found},
+                "selfLink": f"{link}/guestAttributes/{path}",
             }
         )
 
@@ -371,7 +437,12 @@ class ComputeApi:
         self.control.save()
         return web.json_response(
             self.operations.start(
-                kind, form["selfLink"], int(form["id"]), request[_ACCOUNT].email, scope=scope
+                kind,
+                form["selfLink"],
+                int(form["id"]),
+                request[_ACCOUNT].email,
+                scope=scope,
+                request_id=_request_id(request),
             )
         )
 
@@ -410,6 +481,14 @@ def _find(known: dict[str, dict[str, Any]], request: web.Request, kind: str) -> 
     if name not in known:
         raise _not_found(f"{kind}/{name}")
     return known[name]
+
+
+def _request_id(request: web.Request) -> str:
+    text = request.query.get("requestId", "")
+    try:
+        return str(uuid.UUID(text)) if text else ""
+    except ValueError:
+        raise ApiError(400, f"Invalid value for field 'requestId': '{text}'", "invalid") from None
 
 
 def _scope(request: web.Request) -> str:

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from skfleet_local import decisions
+from skfleet_local.compute import faults
 from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.compute.project import (
@@ -28,15 +30,25 @@ def fingerprint(value: object) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(repr(value).encode()).to_bytes(8, "big")).decode()
 
 
-def managed_instance(links: Links, instance: Instance, health: str | None) -> dict[str, Any]:
-    """A `ManagedInstance`. `health`: autohealing's state, None where the group has no policy."""
+def managed_instance(
+    links: Links, instance: Instance, health: str | None, quota: int | None
+) -> dict[str, Any]:
+    """A `ManagedInstance`.
+
+    `health`: autohealing's state, None where the group has no policy. `quota`: for the words of an error.
+    """
     form: dict[str, Any] = {
         "instance": links.instance(instance.zone, instance.name),
         "name": instance.name,
         "currentAction": instance.action,
         "lastAttempt": {},
-        "version": {"instanceTemplate": links.template(instance.template)},
     }
+    if instance.error:
+        form["lastAttempt"] = {
+            "errors": {"errors": [faults.error(instance.error, instance.zone, quota)]}
+        }
+    if instance.action != "DELETING":
+        form["version"] = {"instanceTemplate": links.template(instance.template)}
     if instance.init is not None:
         form["id"] = str(instance.id)
         form["instanceStatus"] = _STATUS[instance.phase]
@@ -76,16 +88,39 @@ def manager(links: Links, form: dict[str, Any], members: Iterable[Instance]) -> 
     current = {name: actions.count(name.upper()) for name in counted}  # type: ignore[arg-type]
     staying = len([action for action in actions if action != "DELETING"])
     stable = set(actions) <= {"NONE"} and staying == form["targetSize"]
+    wanted = versions(form)
+    reached = decisions.versions_reached(
+        wanted, [item.template for item in items if item.action != "DELETING"]
+    )
     body = {
         **form,
         "currentActions": {
             **current,
             **dict.fromkeys((*idle, "suspending", "creatingWithoutRetries"), 0),
         },
-        "status": {"isStable": stable, "versionTarget": {"isReached": True}},
+        "status": {"isStable": stable, "versionTarget": {"isReached": reached}},
+        "versions": [
+            version
+            if size is None
+            else {**version, "targetSize": {**version["targetSize"], "calculated": size}}
+            for version, size in zip(form["versions"], (v.size for v in wanted), strict=True)
+        ],
         "instanceGroup": links.group(form["name"]),
     }
     return {**body, "fingerprint": fingerprint(form)}
+
+
+def versions(form: dict[str, Any]) -> list[decisions.Version]:
+    """The group's templates by name, their sizes in VMs."""
+    found = []
+    for version in form["versions"]:
+        size = version.get("targetSize") or {}
+        count = size.get("fixed")
+        if "percent" in size:
+            count = round(int(size["percent"]) * int(form["targetSize"]) / 100)
+        name = str(version["instanceTemplate"]).rpartition("/")[2]
+        found.append(decisions.Version(name, None if count is None else int(count)))
+    return found
 
 
 def autoscaler(form: dict[str, Any]) -> dict[str, Any]:

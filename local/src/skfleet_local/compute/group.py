@@ -24,6 +24,7 @@ from skfleet_local import decisions, envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
 from skfleet_local.cloud.metadata import Facts
+from skfleet_local.compute import faults, forms
 from skfleet_local.compute.autoscaler import Autoscaling
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
@@ -137,6 +138,12 @@ class ControlLoop:
         alive = instance.init is not None and instance.init.alive()
         self._leave(instance, "RECREATING", reason, drain=alive)
 
+    def renew(self, instance: Instance, reason: str) -> None:
+        """`recreate` with the group's current template; a repair keeps the VM's own."""
+        if instance.action != "DELETING":
+            instance.template = self._template(instance.group, without=instance.name)
+        self.recreate(instance, reason)
+
     def delete(self, instance: Instance, reason: str) -> None:
         """Drain, stop, forget."""
         self._leave(instance, "DELETING", reason, drain=instance.phase == "run")
@@ -154,7 +161,41 @@ class ControlLoop:
         self.resources.last_id += 1
         return self.resources.last_id * 7_919_000_000_000 + self.resources.last_id
 
+    def write_guest_attribute(self, name: str, path: str, value: str) -> bool:
+        """What a VM tells about itself; False unless its template lets it."""
+        if self.facts(name).attributes.get("enable-guest-attributes", "").upper() != "TRUE":
+            return False
+        self.resources.instances[name].guest_attributes[path] = value
+        return True
+
     # Deciding
+
+    def _template(self, group: str, without: str = "") -> str:
+        others = [
+            item.template
+            for item in self.resources.of_group(group)
+            if item.action != "DELETING" and item.name != without
+        ]
+        return decisions.template(forms.versions(self.resources.groups[group]), others)
+
+    def _refused(self, instance: Instance, now: float) -> bool:
+        """Whether there is no VM to be had now; then the group tries again later."""
+        used = sum(item.init is not None for item in self.resources.instances.values())
+        beginning = sum(
+            self.resources.instances[name].phase == "build"
+            for name in self._busy
+            if name in self.resources.instances
+        )
+        code = self.resources.faults.refuses(
+            instance.name, instance.zone, instance.attempts, used + beginning
+        )
+        if not code:
+            instance.attempts, instance.error = 0, ""
+            return False
+        instance.attempts, instance.error = instance.attempts + 1, code
+        instance.due = now + faults.retry_after(instance.attempts) / self.time_scale
+        self._event(instance, "refused", code)
+        return True
 
     def _resize(self, group: str, now: float) -> None:
         form = self.resources.groups[group]
@@ -170,7 +211,7 @@ class ControlLoop:
 
     def _step(self, instance: Instance, now: float) -> None:
         if instance.phase == "build":
-            if now >= instance.due:
+            if now >= instance.due and not self._refused(instance, now):
                 self._begin(instance, self._build(instance))
         elif instance.phase == "drain":
             if now >= instance.due or instance.init is None or not instance.init.alive():
@@ -204,7 +245,7 @@ class ControlLoop:
             zone=zone,
             address=address,
             group=group,
-            template=form["instanceTemplate"].rpartition("/")[2],
+            template=self._template(group),
             due=now + PROVISION_S / self.time_scale,
             created=now,
             reason=f"the target size is {form['targetSize']}",
@@ -269,6 +310,7 @@ class ControlLoop:
             instance.id = self.new_id()
             instance.created = now
             instance.recreated += 1
+            instance.guest_attributes = {}
             instance.phase, instance.due = "build", now + PROVISION_S / self.time_scale
 
     def _begin(self, instance: Instance, work: Coroutine[Any, Any, None]) -> None:

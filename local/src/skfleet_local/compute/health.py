@@ -12,17 +12,18 @@ import aiohttp
 from skfleet_local.compute.project import EXTERNAL_BACKEND, INTERNAL_BACKEND
 from skfleet_local.envoy import EXTERNAL, INTERNAL
 
-# `getHealth` lags the front ends; whoever acts on it must leave a grace.
-LAG_S = 1.0
+# `getHealth` lags the front ends; whoever acts on it must leave a grace. In the cloud's seconds, scaled.
+LAG_S = 5.0
 
 _CLUSTERS = {EXTERNAL_BACKEND: EXTERNAL, INTERNAL_BACKEND: INTERNAL}
 
 
 @dataclass(slots=True)
 class BackendHealth:
-    """Envoy's own health view, refreshed every `LAG_S`."""
+    """Envoy's own health view, refreshed every `LAG_S` of the cloud's time."""
 
     envoy_admin: str
+    time_scale: float
     _states: dict[str, dict[str, str]] = field(default_factory=dict)
     _read: float = float("-inf")
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -30,7 +31,7 @@ class BackendHealth:
     async def states(self, backend: str) -> dict[str, str]:
         """VM address → `healthState`; empty while the load balancer cannot be asked."""
         async with self._lock:
-            if time.monotonic() > self._read + LAG_S:
+            if time.monotonic() > self._read + LAG_S / self.time_scale:
                 self._states = await self._ask()
                 self._read = time.monotonic()
         return self._states.get(_CLUSTERS[backend], {})

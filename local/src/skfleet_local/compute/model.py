@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from skfleet_local.compute.faults import Faults
 from skfleet_local.processes import Process
 
 # Where a VM is on its way, which is finer than what Google's API says about it.
@@ -32,6 +33,9 @@ class Instance(msgspec.Struct, kw_only=True):
     init: Process | None = None
     reason: str = ""  # why the group last did something to it
     recreated: int = 0
+    attempts: int = 0  # to make it, that have failed since the last one that did not
+    error: str = ""  # Google's code for the last one
+    guest_attributes: dict[str, str] = {}  # path → value, as the VM wrote it
 
 
 class Resources(msgspec.Struct, kw_only=True):
@@ -42,6 +46,7 @@ class Resources(msgspec.Struct, kw_only=True):
     instances: dict[str, Instance] = {}
     autoscalers: dict[str, dict[str, Any]] = {}
     last_id: int = 1000
+    faults: Faults = msgspec.field(default_factory=Faults)
 
     @classmethod
     def load(cls, path: Path) -> Resources:

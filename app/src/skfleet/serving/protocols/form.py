@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,8 +22,6 @@ MAX_FIELDS = 1000
 HINT = "Send x=[0, 1, …] with one number for each feature, as application/x-www-form-urlencoded."
 
 Fields = Sequence[tuple[str, str]]
-
-_row_decoder = msgspec.json.Decoder(list[float])
 
 
 def parse_fields(body: bytes) -> list[tuple[str, str]]:
@@ -41,22 +40,23 @@ def parse_fields(body: bytes) -> list[tuple[str, str]]:
         ) from None
 
 
-def parse_row(fields: Fields, check: RowCheck) -> list[float]:
+def parse_row(fields: Fields, check: RowCheck) -> list[Any]:
     """The one row of field `x`, checked; raises BadRequest or InvalidRows."""
     values = [value for name, value in fields if name == FIELD]
     if len(values) != 1:
         problem = "no field" if not values else f"{len(values)} fields"
         raise BadRequest(f"The form has {problem} 'x'; it takes one.", where=FIELD, hint=HINT)
-    row = decode_row(values[0])
+    row = decode_row(values[0], check)
     if not check.accepts(row):
         check.refuse([row], FIELD)
     return row
 
 
-def decode_row(text: str) -> list[float]:
-    """The numbers of `[0, 1, …]`; raises BadRequest or InvalidRows."""
+def decode_row(text: str, check: RowCheck) -> list[Any]:
+    """The values of `[0, 1, …]`; raises BadRequest or InvalidRows."""
     try:
-        return _row_decoder.decode(text)
+        row: list[Any] = check.decoder.decode(text)
+        return row
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         where = FIELD + path.strip("`$")
@@ -67,10 +67,19 @@ def decode_row(text: str) -> list[float]:
         ) from None
 
 
-def answer(label: int, fields: Fields) -> bytes:
+def answer(label: Any, fields: Fields) -> bytes:
     """The original's answer; of a repeated field the first value is echoed."""
     received: dict[str, str] = {}
     for name, value in fields:
         received.setdefault(name, value)
-    body = {"model_prediction": f"[{label}]", "received_data": received}
+    body = {"model_prediction": printed(label), "received_data": received}
     return (json.dumps(body, sort_keys=True, separators=(",", ":")) + "\n").encode()
+
+
+def printed(label: Any) -> str:
+    """An array of this one label as NumPy prints it; a whole number needs no NumPy for that."""
+    if type(label) is int:
+        return f"[{label}]"
+    import numpy as np  # an image's own service has none, and no model to answer
+
+    return str(np.asarray([label]))

@@ -1,60 +1,115 @@
-"""Rows against the manifest's features: count, range, whole numbers, nothing that is no number."""
+"""Rows against the manifest's features: count, range, whole numbers, known text, nothing else.
+
+Rows come as lists in the order of the features, or as objects by the features' names.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from skfleet.artifacts.manifest import Feature
+import msgspec
+
+from skfleet.artifacts.manifest import MAX_FLOAT, Feature, Value
 from skfleet.serving.errors import InvalidRows
 
 # A set is one C call a row; beyond this many values a range check is smaller.
 MAX_ALLOWED_VALUES = 64
+MAX_HINTED = 12  # categories that a hint lists
+Row = list[Value]
+Named = dict[str, Value]
+
+# At import: threads that meet a type first at the same time crash msgspec.
+_numbers = msgspec.json.Decoder(list[float])
+_mixed = msgspec.json.Decoder(Row)
 
 
 class RowCheck:
     """The check of one model's rows, prepared once."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        self._features = tuple(features)
+        self.features = tuple(features)
+        self.mixed = any(feature.categories is not None for feature in features)
+        self.decoder: msgspec.json.Decoder[Any] = _mixed if self.mixed else _numbers
         self._width = len(features)
+        self._names = frozenset(feature.name for feature in features)
         self._allowed = _common_values(features)
+        self._known = tuple(
+            None if feature.categories is None else frozenset(feature.categories)
+            for feature in features
+        )
 
-    def accepts(self, row: Sequence[float]) -> bool:
+    def accepts(self, row: Sequence[Any]) -> bool:
         """Whether the row is one the model can answer. The common case costs one set operation."""
         if len(row) != self._width:
             return False
         if self._allowed is not None:
             return self._allowed.issuperset(row)
         return all(
-            _value_problem(value, feature) is None
-            for value, feature in zip(row, self._features, strict=True)
+            _value_problem(value, feature, known) is None
+            for value, feature, known in zip(row, self.features, self._known, strict=True)
         )
 
-    def refuse(self, rows: Sequence[Sequence[float]], path: str) -> None:
+    def refuse(self, rows: Sequence[Sequence[Any]], path: str) -> None:
         """Raise InvalidRows naming the first bad row and column; `path` is where the rows stand."""
         for index, row in enumerate(rows):
             if not self.accepts(row):
                 self._explain(row, path.format(row=index))
 
-    def _explain(self, row: Sequence[float], path: str) -> None:
+    def ordered(self, row: Mapping[str, Any], path: str) -> Row:
+        """A row by names in the order of the features; raises InvalidRows for missing and unknown ones."""
+        if row.keys() == self._names:
+            return [row[feature.name] for feature in self.features]
+        self.check_names(row, path)
+        raise AssertionError("unreachable")
+
+    def check_names(self, names: Sequence[str] | Mapping[str, Any], path: str) -> None:
+        """Raise InvalidRows unless these are the features' names, each once, in any order."""
+        given: set[str] = set()
+        for name in names:
+            if name not in self._names or name in given:
+                problem = "given twice" if name in given else "not a feature of the model"
+                raise InvalidRows(
+                    f"Column '{name[:80]}' is {problem}.", where=path, hint=self._hint()
+                )
+            given.add(name)
+        for feature in self.features:
+            if feature.name not in given:
+                raise InvalidRows(
+                    f"Column '{feature.name}' is missing.", where=path, hint=self._hint()
+                )
+
+    def _hint(self) -> str:
+        names = ", ".join(feature.name for feature in self.features[:40])
+        return f"The model's columns: {names}{' …' if self._width > 40 else ''}."
+
+    def _explain(self, row: Sequence[Any], path: str) -> None:
         if len(row) != self._width:
             raise InvalidRows(
                 f"The row has {len(row)} values, the model takes {self._width}.",
                 where=path,
                 hint="Send the features in the order of the model's manifest.",
             )
-        for column, (value, feature) in enumerate(zip(row, self._features, strict=True)):
-            problem = _value_problem(value, feature)
+        for column, (value, feature) in enumerate(zip(row, self.features, strict=True)):
+            problem = _value_problem(value, feature, self._known[column])
             if problem is not None:
                 raise InvalidRows(
                     f"Feature '{feature.name}' {problem}.",
                     where=f"{path}[{column}]",
-                    hint=_range_hint(feature),
+                    hint=_value_hint(feature),
                 )
 
 
-def _value_problem(value: float, feature: Feature) -> str | None:
+def _value_problem(value: Any, feature: Feature, known: frozenset[str] | None) -> str | None:
+    if known is not None:
+        if type(value) is not str:
+            return "is not text"
+        if value not in known and feature.unknown == "refuse":
+            return f"has no category '{value[:80]}'"
+        return None
+    if type(value) is str:
+        return "is not a number"
     if not math.isfinite(value):
         return "is not a finite number"
     if not feature.low <= value <= feature.high:
@@ -64,17 +119,22 @@ def _value_problem(value: float, feature: Feature) -> str | None:
     return None
 
 
-def _range_hint(feature: Feature) -> str:
+def _value_hint(feature: Feature) -> str:
+    if feature.categories is not None:
+        some = ", ".join(feature.categories[:MAX_HINTED])
+        return f"Text, one of: {some}{' …' if len(feature.categories) > MAX_HINTED else ''}."
     kind = "whole number" if feature.integer else "number"
+    if feature.high - feature.low > MAX_FLOAT:
+        return f"A finite {kind}."
     return f"A {kind} from {feature.low:g} to {feature.high:g}."
 
 
 def _common_values(features: Sequence[Feature]) -> frozenset[float] | None:
     """The values any feature may take, where all are whole numbers of one small range."""
-    ranges = {(f.low, f.high, f.integer) for f in features}
+    ranges = {(f.low, f.high, f.integer, f.categories is None) for f in features}
     if len(ranges) != 1:
         return None
-    low, high, integer = ranges.pop()
-    if not integer or not high - low < MAX_ALLOWED_VALUES:
+    low, high, integer, numeric = ranges.pop()
+    if not integer or not numeric or not high - low < MAX_ALLOWED_VALUES:
         return None
     return frozenset(range(math.ceil(low), math.floor(high) + 1))

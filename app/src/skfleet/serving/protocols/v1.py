@@ -1,7 +1,8 @@
 """`instances` → `predictions`: the form of Vertex AI, TensorFlow Serving and KServe V1.
 
-`{"instances": [[…], …], "parameters": {"probabilities": true}}` also returns `probabilities`, each
-number with every digit a double has.
+A row is a list in the order of the features, or an object by their names. `"parameters":
+{"probabilities": true}` also returns `probabilities`, each number with every digit a double has; of a
+model with several outputs those of all, in order.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from skfleet.serving.errors import BadRequest, InvalidRows
 from skfleet.serving.protocols import repeated
-from skfleet.serving.protocols.rows import RowCheck
+from skfleet.serving.protocols.rows import Named, Row, RowCheck
 
 CONTENT_TYPE = "application/json"
 HINT = 'Send {"instances": [[…], …]}, one inner list for each row.'
@@ -32,25 +33,35 @@ class Request(msgspec.Struct):
     parameters: Parameters | None = None
 
 
+class AnyRequest(msgspec.Struct):
+    """The same with text, and with rows by name."""
+
+    instances: list[Row | Named]
+    parameters: Parameters | None = None
+
+
+# At import: threads that meet a type first at the same time crash msgspec.
 _decoder = msgspec.json.Decoder(Request)
+_any = msgspec.json.Decoder(AnyRequest)
 
 
 def parse(body: bytes, check: RowCheck) -> Request:
-    """The request with its rows checked; raises BadRequest or InvalidRows."""
-    request = decode(body)
+    """The request with its rows checked and in order; raises BadRequest or InvalidRows."""
+    request = decode(body, check)
     if not request.instances:
         raise InvalidRows("There are no rows to predict.", where="instances", hint=HINT)
     check.refuse(request.instances, "instances[{row}]")
     return request
 
 
-def decode(body: bytes) -> Request:
+def decode(body: bytes, check: RowCheck) -> Request:
     """The request as typed values; a field given twice is refused, not silently dropped."""
     try:
-        request = _decoder.decode(body)
+        request, named = _decode(body, check)
         # Without an escape a repeated name shows in the bytes; with one, the slow look decides.
         if (
-            b"\\" in body
+            named
+            or b"\\" in body
             or body.count(b'"instances"') != 1
             or body.count(b'"parameters"') > 1
             or body.count(b'"probabilities"') > 1
@@ -63,7 +74,24 @@ def decode(body: bytes) -> Request:
     return request
 
 
-def answer(labels: Sequence[int], probabilities: Sequence[Sequence[float]] | None) -> bytes:
+def _decode(body: bytes, check: RowCheck) -> tuple[Request, bool]:
+    """(request, whether a row was by name)."""
+    if not check.mixed:
+        try:
+            return _decoder.decode(body), False
+        except msgspec.ValidationError as error:
+            if "got `object`" not in str(error):
+                raise
+    request = _any.decode(body)
+    named = any(isinstance(row, dict) for row in request.instances)
+    rows = [
+        check.ordered(row, f"instances[{index}]") if isinstance(row, dict) else row
+        for index, row in enumerate(request.instances)
+    ]
+    return Request(rows, request.parameters), named  # type: ignore[arg-type] # text where text is
+
+
+def answer(labels: Sequence[Any], probabilities: Sequence[Sequence[float]] | None) -> bytes:
     """`{"predictions": […]}`, with `probabilities` where they were asked for."""
     body: dict[str, Any] = {"predictions": labels}
     if probabilities is not None:

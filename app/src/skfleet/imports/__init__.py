@@ -1,0 +1,1 @@
+"""Old pickles made into artefacts, without this process ever unpickling anything."""

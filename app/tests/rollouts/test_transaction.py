@@ -1,0 +1,291 @@
+"""A rollout as a transaction over lease, desired release and VMs, whatever happens in its middle.
+
+Hypothesis drives real decisions (`skfleet.rollouts`, the playbooks' filters) through controllers that die or
+sleep at any task boundary, VMs that reboot, heal, come and go, leases that expire, and unlock.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from skfleet.errors import LostRace
+from skfleet.rollouts import changes, controller, lease
+
+from .playbook import TTL_S, Rollout, Unlock
+from .world import FAILING, MARK_S, MAXIMUM, MINIMUM, RELEASES, Actor, World
+
+HERE, THERE = "here", "there"
+NAMES = [release.id for release in RELEASES]
+# How many tasks at once, and which share of its longest time each of them takes.
+TASKS = st.integers(0, 15) | st.integers(15, 120)
+SLOWNESS = st.sampled_from([0.0, 0.1, 1.0])
+
+
+class Fleet(RuleBasedStateMachine):
+    """At most two controllers at a time, here and on another machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.works: dict[str, tuple[Rollout | Unlock, Actor, Any]] = {}  # by machine
+        self.runs = 0
+        self.dead: set[str] = set()
+        self.asking = ""
+        self.world: World | None = None
+        self.patches = [
+            mock.patch.object(controller, "time", SimpleNamespace(time=lambda: self.fleet.now)),
+            mock.patch.object(changes, "golden", return_value=[]),
+            mock.patch.object(lease, "this_controller", self._holder),
+            mock.patch.object(lease, "is_dead", self._is_dead),
+        ]
+        for patch in self.patches:
+            patch.start()
+
+    def teardown(self) -> None:
+        for patch in self.patches:
+            patch.stop()
+        self.folder.cleanup()
+
+    @property
+    def fleet(self) -> World:
+        assert self.world is not None
+        return self.world
+
+    def _holder(self, run: str, by: str) -> lease.Holder:
+        return lease.Holder(run=run, by=by, host=self.asking, boot="", pid=1, started=1)
+
+    def _is_dead(self, holder: lease.Holder) -> bool:
+        # Only where it ran is it known for certain.
+        return holder.host == self.asking and holder.run in self.dead
+
+    def _go(self, machine: str, tasks: int, slowness: float) -> None:
+        """So many tasks of this machine's controller; each takes this share of its longest time."""
+        work, actor, steps = self.works[machine]
+        self.asking = machine
+        for _ in range(tasks):
+            try:
+                longest = next(steps)
+                actor.due = self.fleet.now + longest
+                self._pass(longest * slowness)
+            except StopIteration:
+                break
+            except (LostRace, lease.LeaseHeld):
+                work.verdict = "fenced"
+                break
+        else:
+            return
+        self._ended(work)
+        actor.alive = False
+        self.dead.add(actor.run)
+        del self.works[machine]
+
+    def _pass(self, seconds: float) -> None:
+        """A controller that has not gone on although its task must be over sleeps."""
+        self.fleet.now += seconds
+        for _, actor, _ in self.works.values():
+            actor.excused |= self.fleet.now > actor.due
+        for vm in self.fleet.all():
+            # Its mark ended by itself meanwhile: as after a reboot, it serves again.
+            vm.unmarked |= vm.drain is not None and not self.fleet.drained_by(vm)
+
+    def _ended(self, work: Rollout | Unlock) -> None:
+        fleet = self.fleet
+        if len(self.works) > 1 or fleet.stained:
+            return  # the next one is at work already
+        if work.verdict in ("rolled-out", "rolled-back"):
+            assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM), "given back"
+            assert fleet.lease() == lease.Lease(), "nothing is owed any more"
+            assert not [vm.name for vm in fleet.all() if fleet.drained_by(vm)], "still drained"
+            assert isinstance(work, Rollout)
+            wanted = work.target if work.verdict == "rolled-out" else work.plan["before"]
+            assert fleet.desired == wanted
+            off = [vm for vm in fleet.all() if (vm.boots or vm.release) != wanted]
+            assert not off, f"not at {wanted}: {off}"
+
+    def _start(self, machine: str, target: str | None) -> Actor:
+        self.runs += 1
+        actor = Actor(run=f"run-{self.runs}", due=self.fleet.now)
+        self.fleet.actors.append(actor)
+        directory = Path(self.folder.name)
+        work = (
+            Unlock(self.fleet, actor, directory)
+            if target is None
+            else Rollout(self.fleet, actor, directory, target)
+        )
+        self.works[machine] = (work, actor, work.tasks())
+        return actor
+
+    # Rules
+
+    @initialize(vms=st.integers(3, 5))
+    def begin(self, vms: int) -> None:
+        self.world = World(vms)
+
+    @rule(
+        machine=st.sampled_from([HERE, THERE]),
+        wanted=st.sampled_from(NAMES),
+        tasks=TASKS,
+        slowness=SLOWNESS,
+    )
+    def roll_out(self, machine: str, wanted: str, tasks: int, slowness: float) -> None:
+        if machine not in self.works:
+            self._start(machine, wanted)
+            self._go(machine, tasks, slowness)
+
+    @rule(machine=st.sampled_from([HERE, THERE]), tasks=TASKS | st.just(1000))
+    def unlock(self, machine: str, tasks: int) -> None:
+        """By force: whoever is at work learns it at its next look at the lease."""
+        if machine not in self.works:
+            self._start(machine, None)
+            self._go(machine, tasks, 0.1)
+
+    @precondition(lambda self: self.works)
+    @rule(data=st.data(), tasks=TASKS, slowness=SLOWNESS)
+    def go_on(self, data: st.DataObject, tasks: int, slowness: float) -> None:
+        self._go(data.draw(st.sampled_from(sorted(self.works))), tasks, slowness)
+
+    @precondition(lambda self: self.works)
+    @rule(data=st.data(), tasks=TASKS, slowness=SLOWNESS)
+    def kill(self, data: st.DataObject, tasks: int, slowness: float) -> None:
+        """kill -9 at a task boundary, some tasks later."""
+        machine = data.draw(st.sampled_from(sorted(self.works)))
+        self._go(machine, tasks, slowness)
+        if machine in self.works:
+            _, actor, _ = self.works.pop(machine)
+            actor.alive = False
+            self.dead.add(actor.run)
+
+    @rule(seconds=st.sampled_from([60.0, TTL_S + 1, MARK_S + 1]))
+    def time_passes(self, seconds: float) -> None:
+        """Controllers sleep meanwhile, as on a machine that is suspended."""
+        self._pass(seconds)
+
+    @rule(data=st.data(), new=st.booleans())
+    def reboot_or_heal(self, data: st.DataObject, new: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.fleet.vms)))
+        self.fleet.boot(self.fleet.vms[name], new=new)
+
+    @rule()
+    def boots_end(self) -> None:
+        self.fleet.finish_boots()
+        for vm in self.fleet.all():
+            assert vm.release, "a VM that boots converges"
+
+    @precondition(lambda self: self.fleet.target < MAXIMUM)
+    @rule()
+    def scale_out(self) -> None:
+        self.fleet.target += 1
+        self.fleet.grow()
+
+    @rule()
+    def scale_in(self) -> None:
+        self.fleet.shrink()
+
+    @precondition(lambda self: not self.works and not self.fleet.stained)
+    @rule(wanted=st.sampled_from(NAMES), machine=st.sampled_from([HERE, THERE]))
+    def the_next_run_converges(self, wanted: str, machine: str) -> None:
+        """After whatever happened: undisturbed, it gives everything back, and every VM is right."""
+        fleet = self.fleet
+        fleet.finish_boots()
+        self._pass(TTL_S + 1)  # a holder that died elsewhere is waited for
+        self._start(machine, wanted)
+        work = self.works[machine][0]
+        self._go(machine, 10_000, 0.1)
+        assert work.verdict in ("rolled-out", "rolled-back", "nothing"), work.verdict
+        fleet.finish_boots()
+        assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM)
+        assert fleet.lease() == lease.Lease()
+        assert {(vm.release, fleet.drained_by(vm)) for vm in fleet.all()} == {(fleet.desired, "")}
+        assert (fleet.desired == wanted) == (wanted not in FAILING)
+
+    # Always
+
+    @invariant()
+    def the_desired_release_has_passed_its_gates(self) -> None:
+        if self.world is not None:
+            assert self.fleet.desired not in FAILING
+
+    @invariant()
+    def what_is_raised_is_owed(self) -> None:
+        if self.world is None or self.fleet.stained:
+            return
+        if (self.fleet.mode, self.fleet.minimum) != ("ON", MINIMUM):
+            owed = self.fleet.lease().owed
+            assert owed == lease.Autoscaling(mode="ON", minimum=MINIMUM), owed
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """Three VMs, for what chance seldom finds."""
+    found = Fleet()
+    found.begin(3)
+    yield found
+    found.teardown()
+
+
+def until(fleet: Fleet, machine: str, wanted: str, true: Callable[[World], Any]) -> None:
+    """Begin a rollout, and kill it where this has come true."""
+    fleet.roll_out(machine, wanted, 0, 0.0)
+    while not true(fleet.fleet):
+        fleet._go(machine, 1, 0.0)
+    fleet.works.pop(machine)
+    fleet.dead.add(f"run-{fleet.runs}")
+
+
+def one_drained(world: World) -> bool:
+    return any(world.drained_by(vm) for vm in world.all())
+
+
+def test_marks_of_two_dead_runs_are_taken_over(fleet: Fleet) -> None:
+    until(fleet, HERE, "b", one_drained)
+    until(fleet, HERE, "b", lambda world: world.lease().left_by == "run-1")
+    fleet.the_next_run_converges(wanted="b", machine=HERE)
+
+
+def test_what_unlock_leaves_drained_the_next_rollout_mends(fleet: Fleet) -> None:
+    until(fleet, HERE, "b", lambda world: any(vm.release == "b" for vm in world.all()))
+    fleet.unlock(HERE, 1000)
+    assert one_drained(fleet.fleet), "it has another release than the desired one"
+    assert (fleet.fleet.mode, fleet.fleet.minimum) == ("ON", MINIMUM)
+    fleet.the_next_run_converges(wanted="hot", machine=THERE)
+
+
+def test_a_rollout_beside_another_is_refused_the_lease(fleet: Fleet) -> None:
+    fleet.roll_out(THERE, "b", 4, 0.0)
+    fleet.roll_out(HERE, "hot", 1000, 0.0)
+    assert HERE not in fleet.works
+    fleet._go(THERE, 1000, 0.0)
+    assert fleet.fleet.desired == "b"
+    assert {vm.release for vm in fleet.fleet.all()} == {"b"}
+
+
+def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Fleet) -> None:
+    fleet.roll_out(THERE, "hot", 8, 0.0)
+    work = fleet.works[THERE][0]
+    fleet.time_passes(TTL_S + 1)
+    fleet.roll_out(HERE, "b", 1000, 0.0)
+    fleet._go(THERE, 1000, 0.0)
+    assert work.verdict in ("fenced", "failed")
+    assert fleet.fleet.desired == "b"
+    assert {vm.release for vm in fleet.fleet.all()} == {"b"}
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(
+    max_examples=2000 if os.environ.get("SKFLEET_TEST_FULL") else 150,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)

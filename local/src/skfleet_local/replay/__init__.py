@@ -1,0 +1,1 @@
+"""A recorded rollout again, on the local fleet: the same releases, batches and mishaps, and what differs."""
