@@ -41,9 +41,11 @@ def up() -> None:
     directory = DIRECTORY
     run = fleets.Run(directory / "run")
     found = fleets.Fleet(fleets.Shell(run, REPOSITORY, fleets.Report(0, io.StringIO())), directory)
-    if run.client_env.exists():
+    whole = directory / "whole"
+    if whole.exists():
         found.command("skfleet-local", "up")
         return
+    found.command("skfleet-local", "down")
     for name in ("model", "other", "checkout"):  # of one that was cut off
         shutil.rmtree(directory / name, ignore_errors=True)
     layer = str(REPOSITORY / ".skfleet/layers/image")
@@ -55,6 +57,7 @@ def up() -> None:
 
     if not made.shell.wait("a", ready, 240):
         sys.exit(made.command("skfleet-local", "logs"))
+    whole.touch()
 
 
 if __name__ == "__main__":

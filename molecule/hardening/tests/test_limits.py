@@ -16,8 +16,10 @@ JOIN = """\
 import os, pathlib, re
 for line in pathlib.Path("/proc/{pid}/cgroup").read_text().splitlines():
     number, controllers, path = line.split(":", 2)
+    if not path.endswith("/skfleet.service"):
+        continue
     for name in [f"{{c}}" for c in controllers.split(",")] or [""]:
-        for root in (f"/sys/fs/cgroup/{{name}}", "/sys/fs/cgroup"):
+        for root in (f"/sys/fs/cgroup/{{name.removeprefix('name=')}}", "/sys/fs/cgroup"):
             group = pathlib.Path(root + path + "/cgroup.procs")
             if group.exists():
                 group.write_text(str(os.getpid()))

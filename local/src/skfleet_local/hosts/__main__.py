@@ -64,7 +64,9 @@ def reach(found: Host) -> dict[str, str]:
 def stop(name: str, layer: Path | None) -> None:
     """Shut down and remove; nothing there is no error."""
     place = directory() / name
-    processes.end(lambda: processes.of_run(directory(), name), SHUTDOWN_S + 5)
+    machines = [found for found in processes.of_run(directory(), name) if _is_machine(found)]
+    processes.end(lambda: machines, SHUTDOWN_S + 5)
+    processes.kill(lambda: processes.of_run(directory(), name))
     if layer is not None:
         shutil.rmtree(layer, ignore_errors=True)
         layer.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +103,14 @@ def _lock() -> Iterator[None]:
     with (directory() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _is_machine(process: processes.Process) -> bool:
+    """The one that shuts a host down when it is told to end; the others only end."""
+    try:
+        return b"skfleet_local.hosts.machine" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _running(name: str) -> bool:

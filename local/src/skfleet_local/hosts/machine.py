@@ -2,7 +2,8 @@
 
 It is to the host what a hypervisor is to a VM: it mounts the disk, starts the init, starts it again
 when it reboots, and ends when the host powers off. TERM shuts the host down as a power button does.
-Mounts end with its namespace; nspawn is killed when this process dies, and the host with it.
+Nothing of it outlives this process: mounts end with its namespace, and nspawn, which is init of a process
+namespace, is killed when it dies, and everything on the host with that.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _mount(host: Host) -> None:
 
 def _run(host: Host, groups: list[Path], stopping: list[float]) -> int:
     command = [
+        *("unshare", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL", "--"),
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
         f"--directory={host.root}",
         f"--machine={host.name}",
@@ -73,10 +75,17 @@ def _run(host: Host, groups: list[Path], stopping: list[float]) -> int:
             if stopping and now - stopping[0] > SHUTDOWN_S:
                 child.kill()
             elif stopping and now - pressed > _PRESS_AGAIN_S:
-                child.terminate()
+                _press(child.pid)
                 pressed = now
             time.sleep(0.05)
         return child.returncode
+
+
+def _press(unshare: int) -> None:
+    """TERM for nspawn, which tells the host's init to shut down."""
+    with contextlib.suppress(OSError):
+        for pid in Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
 
 
 def _entering(groups: list[Path]) -> Callable[[], None]:
