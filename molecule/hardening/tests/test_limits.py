@@ -111,7 +111,7 @@ def test_a_full_disk_does_not_stop_serving(at_a: Fleet, vm: dict[str, Any]) -> N
 
 def test_a_dead_log_sink_does_not_stop_serving(at_a: Fleet, vm: dict[str, Any]) -> None:
     """journald stands still, and more is logged than its socket holds."""
-    # A kept connection that has been ended is opened again, once, as clients do; the witness counts what is lost.
+    # A kept connection that was ended is opened again, once, as clients do; the witness counts what is lost.
     flood = (
         "import http.client\n"
         "c = http.client.HTTPConnection('127.0.0.1', 8081, timeout=5)\n"
