@@ -47,7 +47,7 @@ def test_a_document_that_the_schema_refuses_is_none(monkeypatch: pytest.MonkeyPa
         def validate_str(self, _: str) -> str:
             return "no"
 
-    monkeypatch.setattr(inventory, "JsonStrictValidator", Refusing)
+    monkeypatch.setattr("cyclonedx.validation.json.JsonStrictValidator", Refusing)
     with pytest.raises(ValueError, match="no CycloneDX document"):
         cyclonedx(FOUND, {"version": "1.0"})
 
