@@ -16,7 +16,7 @@ from skfleet_local.demo.fleet import serves
 from skfleet_local.hosts.host import ssh
 
 __all__ = ["at_a", "fleet"]
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1500)
 
 RESULTS = REPOSITORY / "loadtest/results"
 GENERATORS = ("10.88.0.221", "10.88.0.222")
