@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from skfleet_bench import plot, results, run, table, wrk
 from skfleet_bench.cases import CASES, Case
 from skfleet_bench.contenders import CONTENDERS
