@@ -59,7 +59,8 @@ class Contender:
 def _flask(place: Place, model: Trained) -> Command:
     return Command(
         [f"{place.bin}/gunicorn", "--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "8",
-         "--keep-alive", "650", "--bind", f"127.0.0.1:{place.port}", "--chdir", str(SERVERS), "flask_app:app"],
+         "--keep-alive", "650", "--bind", f"127.0.0.1:{place.port}",
+         "--chdir", str(SERVERS), "flask_app:app"],
         {"MODEL": str(model.joblib)},
     )  # fmt: skip
 
