@@ -16,6 +16,7 @@ from skfleet_bench.models import Trained
 if TYPE_CHECKING:
     from skfleet_bench.contenders import Command, Place, Start
 
+CONFIG, APPLICATION = "python:skfleet.serving.gunicorn", "skfleet.serving.application:application"
 AUDIENCE = "/projects/1/global/backendServices/2"
 KID = "bench"
 TOKEN_S = 3600
@@ -23,7 +24,7 @@ IAP_HEADER = "X-Goog-IAP-JWT-Assertion"
 
 
 def serving(*, fast: bool, iap: bool) -> Start:
-    """`skfleet serve`, asked on IAP's port, or on the internal one without identity."""
+    """The units' own command, asked on IAP's port, or on the internal one without identity."""
 
     def start(place: Place, model: Trained) -> Command:
         from skfleet_bench.contenders import WORKERS, Command
@@ -32,7 +33,7 @@ def serving(*, fast: bool, iap: bool) -> Start:
         environ["SKFLEET_FAST_LANE"] = str(fast).lower()
         environ["SKFLEET_WORKERS"] = str(WORKERS)
         return Command(
-            [f"{place.bin}/skfleet", "serve"],
+            [f"{place.bin}/gunicorn", "--config", CONFIG, APPLICATION],
             environ,
             place.ports[0 if iap else 1],
             {IAP_HEADER: token} if iap else {},
