@@ -1,9 +1,10 @@
 """Connections shared out evenly among workers.
 
-All workers accept from the same sockets, and the event loop's own server takes whatever waits: of 64 callers
-that come at once one worker gets most, and its callers wait while the other idles. Here each worker writes how
-many connections it has where the others see it, and one that is ahead leaves new ones to them for a
-moment. Nobody waits for a worker that does not come: after HOLD_S whoever sees the connection takes it.
+All workers accept from the same sockets, and the event loop's own server takes whatever waits: of 64
+callers that come at once one worker gets most, and its callers wait while the other idles. Here each worker
+writes how many connections it has where the others see it, and one that is ahead leaves new ones to them
+for a moment. Nobody waits for a worker that does not come: after HOLD_S whoever sees the connection takes
+it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Concurrent rows of one model answered together, off the event loop.
 
 For models whose single row takes long: scikit-learn spends most of it before and after the arithmetic, so
-64 rows cost little more than one. While a batch is answered in a thread, the rows of other requests gather;
-they are the next batch. So a row waits for one running batch at most, and at low load for nothing: there is no
-timer. Rows were checked before they come here; where a batch fails all the same, its rows are asked one
+64 rows cost little more than one. While a batch is answered in a thread, the rows of other requests gather:
+they are the next batch. So a row waits for one running batch at most, and at low load for nothing: there is
+no timer. Rows were checked before they come here; where a batch fails all the same, its rows are asked one
 by one, and each request gets its own answer or failure.
 """
 
@@ -48,8 +48,8 @@ class Batcher:
                     outcomes = await loop.run_in_executor(
                         self._thread, answer, self._predict, asked
                     )
-                except RuntimeError as error:  # the interpreter ends; nobody may wait for ever
-                    outcomes = [(None, error)] * len(batch)
+                except RuntimeError as ended:  # the interpreter ends; nobody may wait for ever
+                    outcomes = [(None, ended)] * len(batch)
                 for (_, future), (labels, error) in zip(batch, outcomes, strict=True):
                     if future.done():
                         continue  # its caller has left
