@@ -184,7 +184,7 @@ class FastLane:
     ) -> None:
         seconds = time.perf_counter() - started
         service = self._service
-        service.metrics.observe(route, status, listener.value, seconds)
+        service.metrics.observe_soon(route, status, listener.value, seconds)
         log_line = service.access_log.line(
             scope["method"], scope["path"], status, seconds, listener.value, who
         )
