@@ -72,5 +72,5 @@ pins: venv ## Resolve requirements/*.in again, hashes included
 
 clean: ## End the fleet and remove everything that make made
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
-	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible
+	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible
 	@find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +

@@ -10,8 +10,11 @@ hypothesis.settings.load_profile("skfleet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `full` runs with `make test-full`; pytest says how many there are."""
-    if os.environ.get("SKFLEET_TEST_FULL"):
+    """What is marked `full` runs with `make test-full`; pytest says how many there are.
+
+    Molecule's scenarios name the tests that they want of their fleet: all of those run.
+    """
+    if os.environ.get("SKFLEET_TEST_FULL") or os.environ.get("SKFLEET_TEST_FLEET"):
         return
     long = [item for item in items if item.get_closest_marker("full")]
     if long:

@@ -39,15 +39,13 @@ def test_packages_are_named_as_advisories_name_them() -> None:
 
 
 def test_a_document_that_the_schema_refuses_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    import inventory
-
     class Refusing:
         def __init__(self, _: object) -> None: ...
 
         def validate_str(self, _: str) -> str:
             return "no"
 
-    monkeypatch.setattr(inventory, "JsonStrictValidator", Refusing)
+    monkeypatch.setattr("cyclonedx.validation.json.JsonStrictValidator", Refusing)
     with pytest.raises(ValueError, match="no CycloneDX document"):
         cyclonedx(FOUND, {"version": "1.0"})
 

@@ -84,3 +84,9 @@ def test_contents_of_another_checkout_are_refused(make_contents: Contents, debia
     done = preflight(make_contents(bundle="f" * 64), debian)
     assert done.returncode != 0
     assert "The contents hold other roles (ffffffffffffffff)" in said(done)
+
+
+def test_contents_of_another_platform_are_refused(make_contents: Contents, debian: str) -> None:
+    done = preflight(make_contents(platform="linux_riscv64"), debian)
+    assert done.returncode != 0
+    assert f"of Python {host_tags()[0]} on linux_riscv64, and this host has" in said(done)

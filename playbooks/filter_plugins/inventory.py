@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyclonedx.model import Property
-from cyclonedx.model.bom import Bom
-from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.output import make_outputter
-from cyclonedx.schema import OutputFormat, SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-from packageurl import PackageURL
+# Ansible imports every filter in every fork of every task, and CycloneDX's validation takes a second of
+# CPU to import: it is imported where it is used.
+if TYPE_CHECKING:
+    from cyclonedx.model.component import Component
 
-SCHEMA = SchemaVersion.V1_6
 # Where a Python package is installed, below /opt/skfleet: one may be in the runtime and in a build.
 ENVIRONMENT = "skfleet:environment"
 
@@ -23,7 +19,14 @@ def cyclonedx(found: Mapping[str, Any], image: Mapping[str, Any]) -> str:
 
     Raises ValueError for a document that the schema refuses.
     """
-    system = found["system"]
+    from cyclonedx.model import Property
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output import make_outputter
+    from cyclonedx.schema import OutputFormat, SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    schema, system = SchemaVersion.V1_6, found["system"]
     bom = Bom()
     bom.metadata.component = Component(
         type=ComponentType.OPERATING_SYSTEM,
@@ -40,14 +43,17 @@ def cyclonedx(found: Mapping[str, Any], image: Mapping[str, Any]) -> str:
     for component in components:
         bom.components.add(component)
     bom.register_dependency(bom.metadata.component, components)
-    text = make_outputter(bom, OutputFormat.JSON, SCHEMA).output_as_string(indent=1)
-    problem = JsonStrictValidator(SCHEMA).validate_str(text)
+    text = make_outputter(bom, OutputFormat.JSON, schema).output_as_string(indent=1)
+    problem = JsonStrictValidator(schema).validate_str(text)
     if problem is not None:
         raise ValueError(f"The inventory is no CycloneDX document: {problem}")
     return text + "\n"
 
 
 def _debian(packages: Any, system: Mapping[str, str]) -> Iterator[Component]:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
     for package in packages:
         qualifiers = {
             "arch": str(package["architecture"]),
@@ -66,6 +72,10 @@ def _debian(packages: Any, system: Mapping[str, str]) -> Iterator[Component]:
 
 
 def _python(environments: Mapping[str, Any]) -> Iterator[Component]:
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
     for environment, packages in environments.items():
         for package in packages:
             name, version = str(package["name"]), str(package["version"])

@@ -82,6 +82,8 @@ ACCOUNTS = {
             compute=True,
         ),
         Account("fleet", reads_objects=True, has_key=False),
+        # Load generators: theirs comes from the metadata server too.
+        Account("loadgen", passes_iap=True, has_key=False),
         Account("caller"),
         Account("user", passes_iap=True),
         Account("tester", passes_iap=True),
@@ -90,7 +92,7 @@ ACCOUNTS = {
 }
 FLEET = ACCOUNTS["fleet"]
 # Who may call the internal listener.
-CALLERS = ("caller", "operator", "fleet")
+CALLERS = ("caller", "operator", "fleet", "loadgen")
 
 BY_EMAIL = {account.email: account for account in ACCOUNTS.values()}
 

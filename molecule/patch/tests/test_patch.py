@@ -12,7 +12,7 @@ from playbooks.tests.conftest import Fleet, assert_clean, at_a, fleet
 from skfleet_local.hosts.host import ssh
 
 __all__ = ["at_a", "fleet"]
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 CONTROL = """\
 Package: skfleet-sample

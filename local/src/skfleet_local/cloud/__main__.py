@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from skfleet_local import edge as edges
+from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import (
     ADMIN_PORT,
     COMPUTE_PORT,
@@ -33,6 +34,7 @@ from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import Operations
 from skfleet_local.compute.project import Links, iap_audience
 from skfleet_local.hosts import network
+from skfleet_local.hosts.cloud import facts_at
 from skfleet_local.run import Run
 
 GOOGLE_METADATA_PORT = 80
@@ -110,7 +112,11 @@ async def serve(run: Run) -> None:
     ):
         await sites.open(name, app, addresses.cloud, port)
     if state.layers:
-        app = metadata.shared_application(tokens, control.facts_at)
+        # Whoever is there beside the group's VMs generates load.
+        app = metadata.shared_application(
+            tokens,
+            lambda address: control.facts_at(address) or facts_at(address, ACCOUNTS["loadgen"], {}),
+        )
         await sites.open("metadata", app, network.METADATA, GOOGLE_METADATA_PORT)
     _log.info("listening on %s.0/24", addresses.subnet)
 

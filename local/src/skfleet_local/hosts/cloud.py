@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextvars
 import json
 import os
 import signal
 import sys
 import time
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -31,9 +31,17 @@ from aiohttp.typedefs import Handler, Middleware
 
 from skfleet.errors import SkfleetError
 from skfleet_local import client, keys, objects, processes, terraform
-from skfleet_local.accounts import ACCOUNTS, FLEET, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
+from skfleet_local.accounts import (
+    ACCOUNTS,
+    FLEET,
+    IAP_CLIENT_ID,
+    INTERNAL_AUDIENCE,
+    PROJECT,
+    Account,
+)
 from skfleet_local.addresses import IDENTITY_PORT, OBJECTS_PORT, STORAGE_PORT
 from skfleet_local.cloud import identity, metadata
+from skfleet_local.cloud.metadata import Facts
 from skfleet_local.cloud.storage import Storage
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute import project
@@ -46,7 +54,6 @@ READY_S = 15.0
 METADATA_PORT = 80  # Google's
 _OBJECTS = "127.0.0.1"  # the hosts see the bucket through the proxy that asks for tokens
 _KEYS_URL = f"http://{ADDRESSES.cloud}:{IDENTITY_PORT}"
-_caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
 
 
 def run_directory() -> Run:
@@ -130,7 +137,7 @@ async def serve() -> None:
             ADDRESSES.cloud,
             IDENTITY_PORT,
         ),
-        ("metadata", metadata.application(tokens, _facts), METADATA, METADATA_PORT),
+        ("metadata", metadata.shared_application(tokens, _facts), METADATA, METADATA_PORT),
     ):
         app.middlewares.insert(0, _written_down(name))
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -150,7 +157,6 @@ def _written_down(service: str) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        _caller.set(request.remote or "")
         answer = await handler(request)
         line = {
             "at": round(time.time(), 3),
@@ -168,23 +174,27 @@ def _written_down(service: str) -> Middleware:
     return middleware
 
 
-def _facts() -> metadata.Facts:
-    """About the host that asks now."""
-    address = _caller.get()
+def facts_at(address: str, account: Account, attributes: Mapping[str, str]) -> Facts | None:
+    """What the host of an address may know, who it is included; None where there is none."""
     for path in directory().glob("*/host.json"):
         record = msgspec.json.decode(path.read_bytes(), type=Record)
         if record.address == address:
             created = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            return metadata.Facts(
+            return Facts(
                 name=record.name,
                 id=zlib.crc32(f"{record.name}{created}".encode()),
                 zone=project.ZONES[0],
                 address=address,
                 created_at=created.isoformat(),
-                attributes={"skfleet-fleet": terraform.FLEET_URI},
-                account=FLEET,
+                attributes=attributes,
+                account=account,
             )
-    raise web.HTTPNotFound(text="no host has this address")
+    return None
+
+
+def _facts(address: str) -> Facts | None:
+    """About the host that asks: it is a VM of the fleet."""
+    return facts_at(address, FLEET, {"skfleet-fleet": terraform.FLEET_URI})
 
 
 def main() -> None:
