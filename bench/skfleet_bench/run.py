@@ -29,7 +29,7 @@ class Options:
     rounds: int
     seconds: float
     cache: Path
-    lock: Path | None = None  # held while anything is measured
+    lock: Path | None = None  # held while the contenders of one model are measured
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -39,19 +39,20 @@ def run(options: Options) -> dict[str, Any]:
     chosen = [CONTENDERS[name] for name in options.contenders]
     bins, versions, failures = _environments(chosen, options.cache / "environments")
     samples: dict[results.Key, list[measure.Sample]] = {}
+    asked = [case for case in CASES if case.name in options.cases]
     for number in range(1, options.rounds + 1):
         for model in trained.values():
-            for contender in chosen:
-                cases = cases_of(contender, model.name, options.cases)
-                if not cases or contender.name not in bins:
-                    for case in cases:
-                        failures.setdefault(
-                            (contender.name, case.name), failures[contender.name, ""]
-                        )
-                    continue
-                say(f"round {number}/{options.rounds}: {contender.name}, {model.name}")
-                directory = options.cache / "servers" / contender.name / model.name
-                with _held(options.lock):
+            with _held(options.lock if any(c.model == model.name for c in asked) else None):
+                for contender in chosen:
+                    cases = cases_of(contender, model.name, options.cases)
+                    if contender.name not in bins:
+                        reason = failures[contender.name, ""]
+                        failures.update({(contender.name, case.name): reason for case in cases})
+                        continue
+                    if not cases:
+                        continue
+                    say(f"round {number}/{options.rounds}: {contender.name}, {model.name}")
+                    directory = options.cache / "servers" / contender.name / model.name
                     _one(
                         contender, model, cases, bins[contender.name], directory, options.seconds,
                         samples, failures,

@@ -16,6 +16,7 @@ import pytest
 
 from skfleet.artifacts.manifest import Feature
 from skfleet.artifacts.publish import write_artefact
+from skfleet.serving.metrics import FLUSH_INTERVAL_S
 
 from .conftest import IdentityDir, Signer
 from .processes import Gunicorn
@@ -234,10 +235,13 @@ def test_metrics_add_up_over_workers_and_reloads(
 
     for _ in range(20):
         server.request("POST", "/", BODY, content_type=FORM, **iap_header)
-    assert answered() == 20
+    # What another worker answered in the last 0.2 s is not told yet.
+    server.wait_for(lambda: answered() == 20)
     server.reload()
     for _ in range(5):
         server.request("POST", "/", BODY, content_type=FORM, **iap_header)
+    server.wait_for(lambda: answered() == 25)
+    time.sleep(2 * FLUSH_INTERVAL_S)
     assert answered() == 25
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from skfleet.serving.metrics import Metrics
 
 from .calls import call
 from .conftest import IdentityDir
@@ -85,3 +88,21 @@ def test_the_age_of_keys_is_that_of_the_last_good_refresh(
 
     assert age("iap-keys.json") == pytest.approx(3 * 3600, abs=60)
     assert age("google-keys.json") < 60
+
+
+def test_what_is_gathered_on_the_event_loop_is_told_as_if_at_once() -> None:
+    """Both ways of counting give the same exposition, bucket by bucket."""
+    seconds = [0.0001, 0.0005, 0.003, 0.4, 0.41, 7.0]
+
+    def exposition(gathered: bool) -> set[bytes]:
+        metrics = Metrics()
+
+        async def observe() -> None:
+            for value in seconds:
+                (metrics.observe_soon if gathered else metrics.observe)("/", 200, "iap", value)
+
+        asyncio.run(observe())
+        lines = metrics.render(list).splitlines()
+        return {line for line in lines if b"_created" not in line}
+
+    assert exposition(True) == exposition(False)

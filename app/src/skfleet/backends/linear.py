@@ -40,12 +40,18 @@ class LinearBackend:
         self._class_array = np.asarray(classes)
         self._link = link
         self._several = several
+        # One row of a binary model is the common case, and NumPy's calls are most of its cost.
+        self._binary = link != "identity" and len(coefficients) == 1
+        self._only, self._bias = self._weights[:, 0].copy(), float(intercept[0])
+        self._labels: list[Any] = self._class_array.tolist()
 
     def predict(self, rows: Rows) -> list[Any]:
         """Labels, shape (n,): the class of the largest decision value, as scikit-learn breaks ties.
 
         A regressor's numbers: shape (n,), or (n, outputs).
         """
+        if self._binary and len(rows) == 1:
+            return [self._labels[1 if self._only.dot(rows[0]) + self._bias > 0 else 0]]
         scores = self._scores(rows)
         if self._link == "identity":
             numbers: list[Any] = (scores if self._several else scores[:, 0]).tolist()

@@ -7,6 +7,8 @@ that forks.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ class OnnxBackend:
         options.log_severity_level = 3  # warnings name no remedy
         try:
             session = onnxruntime.InferenceSession(
-                self._path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                str(self._path), options, providers=["CPUExecutionProvider"]
             )
             self._inputs = [(item.name, _DTYPES[item.type]) for item in session.get_inputs()]
         except Exception as error:  # its exceptions have no common root
@@ -90,9 +92,16 @@ class OnnxBackend:
                 where=str(self._path),
                 hint="Publish the model again.",
             ) from error
+        _give_back()
         self._single = len(self._inputs) == 1 and not self._manifest.mixed
         self._outputs = [item.name for item in session.get_outputs()]
         return session
+
+
+def _give_back() -> None:
+    """Return to the kernel what reading the graph took: 25 MB a worker for a forest of 100 trees."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def load(directory: Path, manifest: Manifest) -> OnnxBackend:

@@ -18,7 +18,7 @@ from skfleet.serving import metrics as serving_metrics
 from skfleet.serving.identity import bearer, reason_of
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
-from skfleet.serving.protocols import form, mlflow, v1, v2
+from skfleet.serving.protocols import form, mlflow, npy, v1, v2
 from skfleet.serving.protocols.predictions import predict, require_probabilities
 from skfleet.serving.routes import HTML, JSON, MULTIPART, ROUTES, TAKES
 from skfleet.serving.service import Service, app_version
@@ -153,7 +153,11 @@ class Views:
     def predict_v1(self, name: str) -> Response:
         """`POST /v1/models/{name}:predict`."""
         served = self.service.content.models.get(name)
-        asked = v1.parse(self._body("predict_v1"), served.rows)
+        body = self._body("predict_v1")
+        if request.mimetype == npy.CONTENT_TYPE:
+            labels = served.model.backend.predict(npy.parse(body, served.rows))
+            return Response(npy.answer(labels), content_type=npy.CONTENT_TYPE)
+        asked = v1.parse(body, served.rows)
         wanted = asked.parameters is not None and asked.parameters.probabilities
         return refusals.json_response(
             v1.answer(*predict(served.model, asked.instances, probabilities=wanted))

@@ -22,17 +22,17 @@ from skfleet.serving.app import ADMITTED, STARTED, create_app
 from skfleet.serving.batching import Batcher
 from skfleet.serving.bodies import Message, Receive
 from skfleet.serving.errors import Overloaded, ServiceError
-from skfleet.serving.fast_answers import Asked, read_form, read_v1
+from skfleet.serving.fast_answers import Asked, read_form, read_npy, read_v1, read_v2
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
-from skfleet.serving.protocols import form, v1
+from skfleet.serving.protocols import form, npy, v1, v2
 from skfleet.serving.service import Content, Service
 
 log = logging.getLogger("skfleet.fast")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
-Read = Callable[[Served, bytes], Asked | None]
+Read = Callable[[Served, bytes, str], Asked | None]
 
 # Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
 LOOP_BACKENDS = frozenset({"linear", "onnx"})
@@ -42,14 +42,20 @@ LOOP_ROW_US = 200.0
 LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024, "sklearn": 8 * 1024}
 # Rows of one request that may share a batch with others; more are a batch of their own, in Flask.
 BATCHED_ROWS = 16
+# Bodies that are arrays already: a megabyte costs a linear model half a millisecond.
+LOOP_ARRAY_BYTES = 1024 * 1024
 
 FORM_TYPE = form.CONTENT_TYPE.encode()
 JSON_TYPE = v1.CONTENT_TYPE.encode()
+NPY_TYPE = npy.CONTENT_TYPE.encode()
+BINARY_TYPE = v2.BINARY_TYPE.encode()
+BINARY_HEADER = v2.BINARY_HEADER.lower().encode()
 WANTED_HEADERS = frozenset(
     {
         b"content-type",
         b"content-length",
         b"content-encoding",
+        BINARY_HEADER,
         b"x-goog-iap-jwt-assertion",
         b"authorization",
         b"proxy-authorization",
@@ -62,7 +68,7 @@ class Route:
     """One prediction route of one model."""
 
     label: str
-    content_type: bytes
+    limit: int  # bytes of a body that is answered here
     served: Served
     read: Read
     batcher: Batcher | None  # of models that do not answer at once
@@ -77,7 +83,7 @@ class FastLane:
             _terminated(create_app(service).wsgi_app), workers=service.settings.threads
         )
         self._content: Content | None = None
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[tuple[str, bytes], Route] = {}
         self._release = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,9 +120,10 @@ class FastLane:
     ) -> None:
         service = self._service
         scope[ADMITTED] = True
-        route = self._routes.get(scope["path"]) if scope["method"] == "POST" else None
-        found = _read_headers(scope["headers"]) if route is not None else None
-        if route is None or found is None or found.get(b"content-type") != route.content_type:
+        found = _read_headers(scope["headers"]) if scope["method"] == "POST" else None
+        kind = found.get(b"content-type", b"") if found is not None else b""
+        route = self._routes.get((scope["path"], kind))
+        if route is None or found is None:
             await self._hand_over(scope, receive, send, started)
             return
         caller = service.identity.known(listener, _token(found, listener))
@@ -133,22 +140,28 @@ class FastLane:
             await self._refuse(scope, send, started, listener, error, route.label, caller.email)
             return
         answer = None
-        if len(body) <= LOOP_BODY_BYTES[route.served.model.backend.name]:
+        if len(body) <= route.limit:
             try:
-                answer = await _answer(route, body, waiting)
+                binary_header = found.get(BINARY_HEADER, b"").decode("ascii")
+                answer = await _answer(route, body, binary_header, waiting)
             except Exception:  # Flask meets the same failure, and answers it as it should
                 log.debug("left to Flask", exc_info=True)
         if answer is None:
             await self._hand_over(scope, bodies.replay(body, receive), send, started, len(body))
             return
-        await self._send(send, 200, answer)
+        await self._send(send, 200, answer, kind=NPY_TYPE if kind == NPY_TYPE else JSON_TYPE)
         self._record(scope, 200, started, listener, route.label, caller.email)
 
     async def _send(
-        self, send: Send, status: int, body: bytes, extra: tuple[tuple[str, str], ...] = ()
+        self,
+        send: Send,
+        status: int,
+        body: bytes,
+        extra: tuple[tuple[str, str], ...] = (),
+        kind: bytes = JSON_TYPE,
     ) -> None:
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", kind),
             (b"content-length", b"%d" % len(body)),
         ]
         headers.extend((k.lower().encode(), v.encode()) for k, v in extra)
@@ -184,7 +197,7 @@ class FastLane:
     ) -> None:
         seconds = time.perf_counter() - started
         service = self._service
-        service.metrics.observe(route, status, listener.value, seconds)
+        service.metrics.observe_soon(route, status, listener.value, seconds)
         log_line = service.access_log.line(
             scope["method"], scope["path"], status, seconds, listener.value, who
         )
@@ -193,21 +206,34 @@ class FastLane:
     def _compile(self, content: Content) -> None:
         """The routes of the models now served."""
         models = content.models
-        routes: dict[str, Route] = {}
+        routes: dict[tuple[str, bytes], Route] = {}
         for served in models.served.values():
             batcher = None if _answers_at_once(served) else Batcher(served.model.backend.predict)
+            limit = LOOP_BODY_BYTES[served.model.backend.name]
             path = f"/v1/models/{served.name}:predict"
-            routes[path] = Route("/v1/models/<name>:predict", JSON_TYPE, served, read_v1, batcher)
+
+            def route(label: str, read: Read, limit: int = limit) -> Route:
+                return Route(label, limit, served, read, batcher)  # noqa: B023 - called here alone
+
+            routes[path, JSON_TYPE] = route("/v1/models/<name>:predict", read_v1)
             if served.name == models.default:
-                routes["/"] = Route("/", FORM_TYPE, served, read_form, batcher)
-                routes["/predict"] = Route("/predict", FORM_TYPE, served, read_form, batcher)
+                for original in ("/", "/predict"):
+                    routes[original, FORM_TYPE] = route(original, read_form)
+            if served.model.backend.name == "linear":
+                routes[path, NPY_TYPE] = route(
+                    "/v1/models/<name>:predict", read_npy, LOOP_ARRAY_BYTES
+                )
+                path = f"/v2/models/{served.name}/infer"
+                routes[path, BINARY_TYPE] = route(
+                    "/v2/models/<name>/infer", read_v2, LOOP_ARRAY_BYTES
+                )
         self._routes = routes
         self._release = content.release_header.encode()
         self._content = content
 
 
-async def _answer(route: Route, body: bytes, waiting: Gauge) -> bytes | None:
-    asked = route.read(route.served, body)
+async def _answer(route: Route, body: bytes, binary_header: str, waiting: Gauge) -> bytes | None:
+    asked = route.read(route.served, body, binary_header)
     if asked is None:
         return None
     if route.batcher is None:

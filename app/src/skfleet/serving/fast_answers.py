@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from skfleet.serving.models import Served
-from skfleet.serving.protocols import v1
+from skfleet.serving.protocols import npy, v1, v2
 from skfleet.serving.protocols.predictions import Probabilities, predict
 
 _row = msgspec.json.Decoder(list[float])
@@ -33,7 +33,7 @@ class Asked:
         return self.write(*predict(served.model, self.rows, probabilities=self.probabilities))
 
 
-def read_form(served: Served, body: bytes) -> Asked | None:
+def read_form(served: Served, body: bytes, _header: str) -> Asked | None:
     """A body that is `x=[…]` and nothing else."""
     if body[:2] != b"x=":
         return None
@@ -61,11 +61,30 @@ def read_form(served: Served, body: bytes) -> Asked | None:
     return Asked((row,), False, write)
 
 
-def read_v1(served: Served, body: bytes) -> Asked | None:
+def read_v1(served: Served, body: bytes, _header: str) -> Asked | None:
     """Well-formed `instances`."""
     request = v1.decode(body, served.rows)
-    rows = request.instances
-    if not rows or not all(map(served.rows.accepts, rows)):
+    rows = v1.checked(request, served.rows) if request.instances else None
+    if rows is None:
         return None
     wanted = request.parameters is not None and request.parameters.probabilities
     return Asked(rows, wanted, v1.answer)
+
+
+def read_npy(served: Served, body: bytes, _header: str) -> Asked | None:
+    """Rows as NumPy writes them."""
+    return Asked(npy.parse(body, served.rows), False, lambda labels, _: npy.answer(labels))
+
+
+def read_v2(served: Served, body: bytes, header: str) -> Asked | None:
+    """Binary tensor data that asks for labels as JSON."""
+    asked = v2.parse(body, served.rows, header)
+    if asked.outputs != (v2.PREDICT,) or asked.binary:
+        return None
+    model = served.model
+    version = v2.version_of(model.digest)
+
+    def write(labels: list[Any], _: Probabilities | None) -> bytes:
+        return v2.answer(served.name, version, asked, labels, None, model.manifest).body
+
+    return Asked(asked.rows, False, write)

@@ -124,9 +124,10 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:
-    """What the access log still holds."""
+    """What access log and metrics still hold."""
     from skfleet.serving.application import service
 
+    service.metrics.flush()
     service.access_log.flush()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from skfleet.artifacts.manifest import MAX_FLOAT, Feature, Manifest
 from skfleet.serving.models import Models, Served
-from skfleet.serving.protocols import v2, v2_tensors
+from skfleet.serving.protocols import npy, v2, v2_tensors
 from skfleet.serving.routes import HTML, JSON, ROUTES, Route
 
 Schema = dict[str, Any]
@@ -53,6 +53,9 @@ _PARAMETERS: Schema = {
     "type": ["object", "null"],
     "properties": {"probabilities": {"type": "boolean", "default": False}},
 }
+
+# What a schema cannot describe: binary data behind JSON, and arrays.
+NO_JSON = frozenset({v2.BINARY_TYPE, npy.CONTENT_TYPE})
 
 
 def document(models: Models, version: str) -> dict[str, Any]:
@@ -111,6 +114,8 @@ def _operation(route: Route, served: Served | None) -> dict[str, Any]:
         content[JSON] = {"schema": response_schema(route.response, served)}
         if v2.BINARY_TYPE in route.takes:
             content[v2.BINARY_TYPE] = {}
+        if npy.CONTENT_TYPE in route.takes:
+            content[npy.CONTENT_TYPE] = {}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "tags": [route.tag],
@@ -131,7 +136,7 @@ def _operation(route: Route, served: Served | None) -> dict[str, Any]:
             "content": {
                 kind: {"schema": schema, "example": example}
                 for kind in route.takes
-                if kind != v2.BINARY_TYPE
+                if kind not in NO_JSON
             },
         }
     return operation

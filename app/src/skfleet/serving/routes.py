@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skfleet.serving.protocols import form, mlflow, v1, v2
+from skfleet.serving.protocols import form, mlflow, npy, v1, v2
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -46,7 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/models/<name>", "model_status", "Whether the model is served", "V1",
           response="ModelStatus"),
     Route("POST", "/v1/models/<name>:predict", "predict_v1", "Predict rows", "V1",
-          (v1.CONTENT_TYPE,), "V1Request", "V1Answer", statuses=PREDICTION_STATUSES),
+          (v1.CONTENT_TYPE, npy.CONTENT_TYPE), "V1Request", "V1Answer", statuses=PREDICTION_STATUSES),
     Route("POST", "/invocations", "invocations", "Predict rows: mlflow's forms, named columns", "mlflow",
           (mlflow.CONTENT_TYPE,), "MlflowRequest", "V1Answer", statuses=PREDICTION_STATUSES),
     Route("GET", "/v2", "server_v2", "The server", "V2", response="V2Server"),

@@ -14,7 +14,7 @@ import msgspec
 
 from skfleet.serving.errors import BadRequest, InvalidRows
 from skfleet.serving.protocols import repeated
-from skfleet.serving.protocols.rows import Named, Row, RowCheck
+from skfleet.serving.protocols.rows import ARRAY_ROWS, Named, Row, RowCheck
 
 CONTENT_TYPE = "application/json"
 HINT = 'Send {"instances": [[…], …]}, one inner list for each row.'
@@ -50,8 +50,20 @@ def parse(body: bytes, check: RowCheck) -> Request:
     request = decode(body, check)
     if not request.instances:
         raise InvalidRows("There are no rows to predict.", where="instances", hint=HINT)
-    check.refuse(request.instances, "instances[{row}]")
+    rows = checked(request, check)
+    if rows is None:
+        check.refuse(request.instances, "instances[{row}]")
+    else:
+        request.instances = rows
     return request
+
+
+def checked(request: Request, check: RowCheck) -> Any | None:
+    """The rows if all are good, many of them as an array; else None."""
+    rows = request.instances
+    if len(rows) >= ARRAY_ROWS and not check.mixed:
+        return check.as_array(rows)
+    return rows if all(map(check.accepts, rows)) else None
 
 
 def decode(body: bytes, check: RowCheck) -> Request:

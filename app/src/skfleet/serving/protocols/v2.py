@@ -89,7 +89,7 @@ class Request(msgspec.Struct):
 class Asked:
     """A request, checked: rows of shape (n, features), and the outputs in the order asked for."""
 
-    rows: list[list[Any]]
+    rows: Any  # lists, or an array
     id: str | None
     outputs: tuple[str, ...]
     binary: frozenset[str] = frozenset()  # outputs to send as binary data

@@ -52,8 +52,8 @@ class Tensor(msgspec.Struct):
     binary: bytes | None = None
 
 
-def rows(tensors: Sequence[Tensor], check: RowCheck) -> list[list[Any]]:
-    """Rows of shape (n, features): of one tensor that holds them all, or of one tensor a feature."""
+def rows(tensors: Sequence[Tensor], check: RowCheck) -> Any:
+    """Rows of shape (n, features), lists or an array: of one tensor with all, or of one a feature."""
     if len(tensors) == 1 and len(check.features) != 1 and not check.mixed:
         return _matrix(tensors[0])
     names = [tensor.name for tensor in tensors]
@@ -84,7 +84,7 @@ def _columns_hint(check: RowCheck) -> str:
     return "One tensor a column, of shape [rows, 1]: " + ", ".join(f.name for f in check.features)
 
 
-def _matrix(tensor: Tensor) -> list[list[Any]]:
+def _matrix(tensor: Tensor) -> Any:
     if tensor.datatype not in DATATYPES:
         raise _unread(tensor, DATATYPES)
     if len(tensor.shape) != 2 or tensor.shape[0] < 0 or tensor.shape[1] < 1:
@@ -93,6 +93,8 @@ def _matrix(tensor: Tensor) -> list[list[Any]]:
             where=f"{tensor.place}.shape",
             hint="Send [rows, features].",
         )
+    if tensor.binary is not None and tensor.shape[0] and tensor.datatype not in INTEGERS:
+        return _binary_array(tensor, *tensor.shape)
     return _values(tensor, *tensor.shape)
 
 
@@ -175,15 +177,21 @@ def _from_binary(tensor: Tensor, count: int, width: int) -> list[list[Any]]:
         if len(flat) != count * width:
             raise _misfit(tensor, count, width)
         return [flat[at : at + width] for at in range(0, len(flat), width)]
+    found: list[list[Any]] = _binary_array(tensor, count, width).tolist()
+    return found
+
+
+def _binary_array(tensor: Tensor, count: int, width: int) -> Any:
+    """Doubles over the body's own bytes where they are doubles."""
     import numpy as np  # an image's own service has none, and no model to answer
 
+    binary = tensor.binary or b""
     dtype = np.dtype(_ELEMENTS[tensor.datatype])
     if len(binary) != count * width * dtype.itemsize:
         raise _misfit(tensor, count, width)
     values = np.frombuffer(binary, dtype).reshape(count, width)
     # A number in single precision is the double of the same value.
-    found: list[list[Any]] = values.astype(np.float64).tolist()
-    return found
+    return values.astype(np.float64, copy=False)
 
 
 def _texts(binary: bytes, tensor: Tensor) -> list[str]:

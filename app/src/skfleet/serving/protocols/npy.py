@@ -1,0 +1,83 @@
+"""Rows and labels as NumPy writes them to a file: `application/x-npy` in, `application/x-npy` out.
+
+In: one array of numbers, shape (n, features). Out: the labels, shape (n,), or (n, outputs). Nothing is ever
+unpickled: arrays of objects are refused.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from skfleet.serving.errors import BadRequest, InvalidRows
+from skfleet.serving.protocols.rows import RowCheck
+
+CONTENT_TYPE = "application/x-npy"
+HINT = "Send what numpy.save writes of an array of numbers of shape (rows, features)."
+NUMBERS = "iuf"  # kinds of dtype
+
+
+def parse(body: bytes, check: RowCheck) -> Any:
+    """The rows as an array of doubles, checked; raises BadRequest or InvalidRows."""
+    rows = _array(body)
+    if check.mixed:
+        raise BadRequest(
+            "The model takes text, which this form has not.",
+            where="body",
+            hint="Send JSON.",
+        )
+    if rows.ndim != 2 or rows.dtype.kind not in NUMBERS:
+        raise BadRequest(
+            f"The array has {rows.ndim} dimensions of type {rows.dtype}.", where="body", hint=HINT
+        )
+    if not len(rows):
+        raise InvalidRows("There are no rows to predict.", where="body", hint=HINT)
+    found = check.as_array(rows)
+    if found is None:
+        check.refuse(rows.tolist(), "[{row}]")
+    return found
+
+
+def _array(body: bytes) -> Any:
+    """The array over the body's own bytes; its size is compared with them before anything is made."""
+    import numpy as np  # an image's own service has none, and no model to answer
+    from numpy.lib import format as npy
+
+    file = io.BytesIO(body)
+    try:
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, by_column, dtype = read(file)
+        count = 1
+        for size in shape:
+            count *= size
+        if (
+            dtype.hasobject
+            or count * dtype.itemsize != len(body) - file.tell()
+            or min(shape, default=1) < 0
+        ):
+            raise ValueError
+        flat = np.frombuffer(body, dtype, count, file.tell())
+        return flat.reshape(shape, order="F" if by_column else "C")
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        EOFError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ):
+        raise BadRequest("The body is not one array of numbers.", where="body", hint=HINT) from None
+
+
+def answer(labels: Sequence[Any]) -> bytes:
+    """The labels as numpy.save writes them."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, np.asarray(labels), allow_pickle=False)
+    return file.getvalue()

@@ -1,0 +1,142 @@
+"""Batches as arrays: NumPy's bytes and binary tensors are answered as JSON is, on both lanes, or refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skfleet.artifacts.manifest import Feature
+from skfleet.serving.protocols.rows import RowCheck
+
+from .calls import call
+from .lanes import LANES, Ask
+
+NPY = "application/x-npy"
+PATH = "/v1/models/tiny:predict"
+
+
+@pytest.fixture(params=sorted(LANES))
+def ask(request: pytest.FixtureRequest, service: Any) -> Ask:
+    return LANES[request.param](service)
+
+
+def width_of(service: Any) -> int:
+    return len(service.content.models.get().model.manifest.features)
+
+
+def some_rows(service: Any, count: int) -> Any:
+    golden = service.content.models.get().model.manifest.golden.rows
+    return np.asarray([golden[i % len(golden)] for i in range(count)], dtype=np.float64)
+
+
+def saved(array: Any, **how: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 300])
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", "<f4", "<i8", "|u1"])
+def test_numpys_bytes_are_answered_as_json_is(
+    service: Any, ask: Ask, iap_header: dict[str, str], count: int, dtype: str
+) -> None:
+    rows = some_rows(service, count)
+    body = json.dumps({"instances": rows.tolist()}).encode()
+    as_json = ask(call("POST", PATH, body, content_type="application/json", **iap_header))
+    answer = ask(call("POST", PATH, saved(rows.astype(dtype)), content_type=NPY, **iap_header))
+    assert (answer.status, answer.headers["content-type"]) == (200, NPY)
+    assert np.load(io.BytesIO(answer.body)).tolist() == as_json.json["predictions"]
+
+
+def test_arrays_by_column_are_the_same_rows(
+    service: Any, ask: Ask, iap_header: dict[str, str]
+) -> None:
+    rows = some_rows(service, 20)
+    answers = [
+        ask(call("POST", PATH, saved(array), content_type=NPY, **iap_header)).body
+        for array in (rows, np.asfortranarray(rows))
+    ]
+    assert answers[0] == answers[1]
+
+
+def huge(shape: str) -> bytes:
+    """A header that promises more than there is."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + b"\0" * 8
+
+
+BAD = {
+    "nothing": b"",
+    "no array": b"abc",
+    "cut": saved(np.zeros((2, 37)))[:-1],
+    "longer": saved(np.zeros((2, 37))) + b"x",
+    "a terabyte": huge("(1000000000, 1000)"),
+    "negative": huge("(-1, -1)"),
+    "objects": saved(np.asarray([[{}] * 37]), allow_pickle=True),
+    "text": saved(np.asarray([["a"] * 37])),
+    "truth": saved(np.zeros((1, 37), dtype=bool)),
+    "one dimension": saved(np.zeros(37)),
+    "three": saved(np.zeros((1, 1, 37))),
+    "no rows": saved(np.zeros((0, 37))),
+    "36 columns": saved(np.zeros((1, 36))),
+    "out of range": saved(np.full((1, 37), 7.0)),
+    "not whole": saved(np.full((300, 37), 0.5)),
+    "NaN": saved(np.full((300, 37), np.nan)),
+    "infinite": saved(np.full((1, 37), np.inf)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arrays_are_refused_with_the_place(
+    ask: Ask, iap_header: dict[str, str], name: str
+) -> None:
+    answer = ask(call("POST", PATH, BAD[name], content_type=NPY, **iap_header))
+    assert answer.status in (400, 422), answer.body
+    assert answer.json["where"]
+    assert answer.json["hint"]
+
+
+@pytest.mark.parametrize("place", [0, 17, 39])
+@pytest.mark.parametrize("value", [2.0, 0.5, -1.0, float("nan"), float("inf")])
+def test_together_and_row_by_row_judge_alike(place: int, value: float) -> None:
+    check = RowCheck([Feature(name=f"f{i}", low=0, high=1, integer=True) for i in range(4)])
+    rows = np.zeros((40, 4))
+    assert check.as_array(rows) is not None
+    rows[place, 2] = value
+    assert check.as_array(rows) is None
+    assert not all(check.accepts(row) for row in rows.tolist())
+
+
+def test_columns_have_limits_of_their_own() -> None:
+    check = RowCheck(
+        [Feature(name="a", low=0, high=1), Feature(name="b", low=10, high=20, integer=True)]
+    )
+    assert check.as_array([[0.5, 15]] * 20) is not None
+    assert check.as_array([[0.5, 15.5]] * 20) is None
+    assert check.as_array([[15, 0.5]] * 20) is None
+    assert check.as_array([[0.5, 15]] * 20 + [[0.5]]) is None
+
+
+def test_binary_tensors_are_answered_alike_on_both_lanes(
+    service: Any, iap_header: dict[str, str]
+) -> None:
+    rows = some_rows(service, 100)
+    data = rows.tobytes()
+    tensor = {
+        "name": "x", "shape": list(rows.shape), "datatype": "FP64",
+        "parameters": {"binary_data_size": len(data)},
+    }  # fmt: skip
+    head = json.dumps({"id": "7", "inputs": [tensor]}).encode()
+    request = call(
+        "POST", "/v2/models/tiny/infer", head + data, content_type="application/octet-stream",
+        inference_header_content_length=str(len(head)), **iap_header,
+    )  # fmt: skip
+    answers = [ask(request) for make in LANES.values() if (ask := make(service)) and ask(request)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert answers[0].json["id"] == "7"
