@@ -7,7 +7,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyprojec
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up down status clean test test-full loadtest lint format pins molecule
+.PHONY: help venv demo up down status clean test test-full loadtest lint format pins molecule bench
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ loadtest: venv ## Does the fleet keep its SLO? PROFILE=constant|steps|spike|soak
 	  $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(VMS),--vms $(VMS)) $(if $(BASELINE),--baseline $(BASELINE)) \
 	  $(if $(CANARY),--canary $(CANARY)) $(if $(MODEL),--model $(MODEL)) $(if $(EVENTS),--events $(EVENTS)) $(LOADTEST_ARGS)
 
+bench: venv ## Side by side with other model servers (wrk); ROUNDS= DURATION= ONLY=contender,… CASES=case,…
+	@PYTHONPATH=bench $(BIN)/python -m skfleet_bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--duration $(DURATION)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(CASES),--cases $(CASES)) $(BENCH_ARGS)
+
 molecule: venv ## Roles and playbooks on real systemd hosts (root, systemd-container, mmdebstrap); SCENARIOS="rollout patch"
 	@molecule/run $(SCENARIOS)
 
@@ -64,8 +68,9 @@ format: venv ## Write the style that lint asks for
 
 pins: venv ## Resolve requirements/*.in again, hashes included
 	@requirements/make-pins $(BIN)/uv
+	@bench/requirements/make-pins $(BIN)/uv
 
 clean: ## End the fleet and remove everything that make made
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
-	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible
+	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible
 	@find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +

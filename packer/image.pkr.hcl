@@ -21,6 +21,9 @@ locals {
   # OS Login's user is in no file of the VM.
   users = var.host == "" ? [] : [var.host_user]
 
+  # Ansible looks from its playbook's folder.
+  keys = [for path in var.trusted_keys : abspath(path)]
+
   family = "${var.name}-${var.environment}"
 
   # Labels take lower-case letters, digits, dashes and underscores, 63 at most.
@@ -95,7 +98,7 @@ build {
     extra_arguments = [
       "--extra-vars=image_contents=${local.contents}",
       "--extra-vars=image_debian=${var.debian}",
-      "--extra-vars=${jsonencode({ image_cleanup_users = local.users })}",
+      "--extra-vars=${jsonencode({ image_cleanup_users = local.users, runtime_trusted_keys = local.keys })}",
     ]
     ansible_env_vars = [
       "ANSIBLE_CONFIG=${abspath("${path.root}/../ansible.cfg")}",

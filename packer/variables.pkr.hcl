@@ -100,6 +100,19 @@ variable "service_account" {
   }
 }
 
+variable "trusted_keys" {
+  type        = list(string)
+  default     = []
+  description = "Public keys (PEM files *.pub, seen from where packer runs): VMs take only releases that one of them signed. None: nothing must be signed."
+
+  validation {
+    condition = length([
+      for path in var.trusted_keys : path if can(file(abspath(path))) && regex_replace(path, "[.]pub$", "") != path
+    ]) == length(var.trusted_keys)
+    error_message = "The trusted_keys must be files *.pub that are there, as from openssl ec -in key.pem -pubout -out NAME.pub."
+  }
+}
+
 variable "machine_type" {
   type        = string
   default     = "e2-standard-2"

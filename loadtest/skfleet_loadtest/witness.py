@@ -24,6 +24,7 @@ from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.manifest import TOLERANCES
 from skfleet.artifacts.store import Store
 from skfleet.backends import load_model
+from skfleet.backends.compare import same_label
 from skfleet.errors import SkfleetError
 from skfleet.releases import operations
 from skfleet_loadtest.histogram import Histogram, merged
@@ -49,7 +50,8 @@ class Expected:
 
     def __init__(self, store: Store, bucket: str, cache: Path, fleet: str) -> None:
         self._store, self._bucket, self._cache = store, bucket, cache
-        self._by_model: dict[str, list[tuple[int, list[float]]]] = {}
+        # Digest → (label or number, probabilities or none) of each row.
+        self._by_model: dict[str, list[tuple[Any, list[float]]]] = {}
         self._by_release: dict[str, tuple[str, float]] = {}
         there = operations.read_desired(store, bucket, fleet)
         if there is None:
@@ -62,7 +64,10 @@ class Expected:
         self.model = first.default_model
         pin = next(model.manifest for model in first.models if model.name == self.model)
         directory = fetch_model(store, pin.uri, cache, pin.generation, pin.sha256)
-        self.rows = load_model(directory).manifest.golden.rows
+        manifest = load_model(directory).manifest
+        self.rows = manifest.golden.rows
+        # A model that gives none refuses to be asked. A release that takes them away fails its callers.
+        self.probabilities = manifest.has_probabilities
         self.learn(first.id)
 
     def learn(self, release: str) -> None:
@@ -70,13 +75,16 @@ class Expected:
         if release in self._by_release:
             return
         document = operations.load(self._store, self._bucket, release)[0]
-        pin = next(m.manifest for m in document.models if m.name == self.model)
+        pin = next((m.manifest for m in document.models if m.name == self.model), None)
+        if pin is None:
+            raise SkfleetError(f"Release '{release}' has no model '{self.model}'.", where=release)
         if pin.sha256 not in self._by_model:
             directory = fetch_model(self._store, pin.uri, self._cache, pin.generation, pin.sha256)
-            backend = load_model(directory).backend
-            self._by_model[pin.sha256] = list(
-                zip(backend.predict(self.rows), backend.predict_proba(self.rows), strict=True)
-            )
+            model = load_model(directory)
+            asked = self.probabilities and model.manifest.has_probabilities
+            chances = model.backend.predict_proba(self.rows) if asked else [[] for _ in self.rows]
+            labels = model.backend.predict(self.rows)
+            self._by_model[pin.sha256] = list(zip(labels, chances, strict=True))
         # The VM may answer by another backend than this machine.
         self._by_release[release] = (pin.sha256, max(TOLERANCES.values()))
 
@@ -87,13 +95,18 @@ class Expected:
             return f"nobody knows release '{release}'"
         label, probabilities = self._by_model[known[0]][row]
         given = (body.get("probabilities") or [[]])[0]
-        if body.get("predictions") != [label]:
+        if not _same(body.get("predictions"), [label], known[1]):
             return f"row {row} gives {body.get('predictions')}, not {label}"
-        if len(given) != len(probabilities) or any(
-            abs(a - b) > known[1] for a, b in zip(given, probabilities, strict=True)
-        ):
+        if not _same(given, probabilities, known[1]):
             return f"row {row} gives probabilities {given}, not {probabilities}"
         return ""
+
+
+def _same(got: Any, wanted: Any, tolerance: float) -> bool:
+    try:
+        return same_label(got, wanted, tolerance)
+    except TypeError:  # no list, or no number
+        return False
 
 
 @dataclass(slots=True)
@@ -146,7 +159,9 @@ class Witness:
         self._doors, self._expected, self._rate = doors, expected, rate
         self._context = ssl.create_default_context(cafile=ca_file or None)
         self._bodies = [
-            json.dumps({"instances": [row], "parameters": {"probabilities": True}}).encode()
+            json.dumps(
+                {"instances": [row], "parameters": {"probabilities": expected.probabilities}}
+            ).encode()
             for row in expected.rows
         ]
         self._learning: dict[str, asyncio.Task[None]] = {}

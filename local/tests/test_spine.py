@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skfleet.client.predict import Client
 from skfleet_local.accounts import ACCOUNTS
@@ -29,8 +32,11 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, 
     """A fleet of one VM with a first desired release, and the release's id."""
     root = tmp_path_factory.mktemp("spine") / "run"
     fleet = Fleet(Run(root), REPOSITORY, Report(phases=0, out=io.StringIO()))
+    key, public = signing_key(tmp_path_factory.mktemp("keys"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SKFLEET_SIGNING_KEY", str(key))
     try:
-        fleet.command("skfleet-local", "up", "--vms", "1")
+        fleet.command("skfleet-local", "up", "--vms", "1", "--trust", str(public))
         model = root / "model"
         fleet.command("skfleet", "model", "train", "flight-delay", "--output", str(model))
         fleet.command("skfleet", "model", "publish", str(model))
@@ -41,8 +47,28 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, 
         assert wait_for_ready(fleet, release), fleet.command("skfleet-local", "logs")
         yield fleet, release
     finally:
+        patch.undo()
         fleet.command("skfleet-local", "down")
         assert not root.exists()
+
+
+def signing_key(directory: Path) -> tuple[Path, Path]:
+    """As docs/security.md makes them, without the program: the private key and the public one."""
+    private, public = directory / "key.pem", directory / "fleet.pub"
+    key = ec.generate_private_key(ec.SECP256R1())
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
 
 
 def wait_for_ready(fleet: Fleet, release: str, other_than: str = "") -> bool:
@@ -51,6 +77,46 @@ def wait_for_ready(fleet: Fleet, release: str, other_than: str = "") -> bool:
         lambda vms: len(vms) == 1 and vms[0]["id"] != other_than and serves(vms[0], release),
         seconds=180,
     )
+
+
+def test_the_list_of_models_says_what_the_vms_answer(
+    released: tuple[Fleet, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, release = released
+    [model] = json.loads(fleet.command("skfleet", "model", "list", "--json"))
+    assert model["desired_by"] == [f"local ({release})"]
+    [vm] = model["served_by"]
+    assert (vm["release"], vm["ready"], vm["models"]) == (
+        release, True, {"flight-delay": model["digest"]},
+    )  # fmt: skip
+    assert "1 of 1 VMs" in fleet.command("skfleet", "model", "list")
+    unknown = json.loads(fleet.command("skfleet", "model", "list", "--json", "--group", ""))
+    assert unknown[0]["served_by"] is None
+    assert "not asked" in fleet.command("skfleet", "model", "list", "--group", "")
+
+
+def test_a_vm_refuses_what_nobody_signed(
+    released: tuple[Fleet, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the VM, by the command that a rollout runs there; what is signed meanwhile it takes."""
+    fleet, release = released
+    [vm] = fleet.status()
+    host = fleet.run.vms / vm["name"]
+    command = [
+        str(host / "opt/skfleet/runtime/bin/skfleet-converge"), "--only", "stage",
+        "--host-dir", str(host / "etc/skfleet"), "unsigned",
+    ]  # fmt: skip
+    monkeypatch.delenv("SKFLEET_SIGNING_KEY")
+    create = ("skfleet", "release", "create", "--from", "desired", "--set", "threads=7")
+    fleet.command(*create, "--id", "unsigned")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0, done.stdout
+    assert "not signed" in done.stderr
+    assert serves(fleet.status()[0], release)
+    monkeypatch.undo()
+    fleet.command("skfleet", "release", "sign", "unsigned")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_predictions_come_through_both_load_balancers(released: tuple[Fleet, str]) -> None:

@@ -39,7 +39,6 @@ def test_packages_are_named_as_advisories_name_them() -> None:
 
 
 def test_a_document_that_the_schema_refuses_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-
     class Refusing:
         def __init__(self, _: object) -> None: ...
 

@@ -47,6 +47,7 @@ def test_the_same_build_is_valid_for_a_host(validate: Validate, key: str) -> Non
         ("environment", "staging", "must be dev or prod"),
         ("name", "", "at most 20"),
         ("disk_size", "5", "10 to 100 GB"),
+        ("trusted_keys", '["nowhere.pub"]', "must be files *.pub that are there"),
     ],
 )
 def test_a_bad_variable_is_refused_by_name(

@@ -215,7 +215,9 @@ def fleet_status(
         elif not looked["ready"]:
             state = f"not ready: {looked['why_not']}"
         release = looked.get("release") or "no release"
-        lines.append(f"{name}  {hostvars[name].get('skfleet_zone', '')}  {release}  {state}")
+        models = " ".join(f"{m}={d[:12]}" for m, d in (looked.get("models") or {}).items())
+        where = hostvars[name].get("skfleet_zone", "")
+        lines.append("  ".join(part for part in (name, where, release, models, state) if part))
         if state != "serving" or (wanted and release != wanted):
             problems.append(f"{name} has {release} and is {state}.")
     group, scaler = info["group"], info["autoscaler"]

@@ -362,6 +362,8 @@ def at_a(fleet: Fleet) -> Callable[[], Fleet]:
     if fleet.document("desired.json")["current"]["release"] != "a":
         result = fleet.playbook("rollout", release="a", rollout_soak_s=1)
         assert result.code == 0, result.output[-3000:]
+    # A test before may have left more VMs than it found, which the autoscaler takes away in its time.
+    fleet.shell.wait("as many VMs as at first", lambda vms: len(vms) == VMS, 180)
     fleet.wait_until_at_rest()
     return fleet
 

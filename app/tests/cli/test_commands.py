@@ -15,6 +15,7 @@ from skfleet.cli.command import skfleet
 from skfleet.cli.context import Operator
 from skfleet.cli.predict import parse_rows
 from skfleet.errors import DocumentError, SkfleetError
+from skfleet.releases.capacity import TooLarge
 
 PROGRAM = Path(sys.executable).parent / "skfleet"
 
@@ -129,3 +130,19 @@ def test_rows_are_one_or_several(text: str, rows: list[list[float]]) -> None:
 def test_what_is_no_row_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
         parse_rows(text)
+
+
+def test_a_release_that_does_not_fit_a_vm_is_refused_and_not_written(
+    run, store: Store, bucket: str, artefact: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "slo.yml").write_text("objectives: {memory: {max_mib: 20}}\n")
+    with pytest.raises(TooLarge, match="20 MiB"):
+        release(run, store, bucket, artefact, "--id", "big", "--repo", str(tmp_path))
+    assert json.loads(run("release", "list", "--json")) == []
+    made = release(run, store, bucket, artefact, "--id", "fits")
+    # Nothing that weighs differs: not measured again.
+    again = run("release", "create", "--from", made, "--id", "again", "--set", "threads=4",
+                "--repo", str(tmp_path))  # fmt: skip
+    assert again.strip() == "again"
+    with pytest.raises(TooLarge):
+        run("release", "create", "--from", made, "--set", "workers=3", "--repo", str(tmp_path))

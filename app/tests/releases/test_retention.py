@@ -49,7 +49,7 @@ def test_the_list_says_where_and_pruning_keeps_what_is_needed(
     first, second = (release(store, bucket, pins[i], f"r{i}") for i in (0, 1))
     operations.desire(store, bucket, "f", first, by="t")
     operations.desire(store, bucket, "f", second, by="t", replacing=first)
-    assert retention.where_models_run(store, bucket) == {pins[1].sha256: ["f (r1)"]}
+    assert retention.where_models_are_desired(store, bucket) == {pins[1].sha256: ["f (r1)"]}
     entries = _published(store, bucket)
     gone = retention.superfluous(store, bucket, entries, keep=1)
     # 0 is gone back to, 1 desired, 5 the newest and the default.

@@ -6,11 +6,34 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from skfleet.serving.admission import Admission
+from skfleet.serving.admission import LEAST, SHED_CPU_S, TARGET_S, Admission
 from skfleet.serving.fast import FastLane
 
 from .calls import call
 from .lanes import LANES
+
+
+class Clock:
+    """Time and CPU time as a test lets them pass."""
+
+    def __init__(self) -> None:
+        self.now = self.cpu = 0.0
+
+    def work(
+        self, admission: Admission, requests: int, seconds_each: float, busy: float = 1.0
+    ) -> None:
+        """So many requests one after the other, each of so much CPU time."""
+        for _ in range(requests):
+            assert admission.enter()
+            self.now += seconds_each / busy
+            self.cpu += seconds_each
+            admission.leave()
+
+
+def clocked(limit: int) -> tuple[Admission, Clock]:
+    clock = Clock()
+    return Admission(limit, lambda: clock.now, lambda: clock.cpu), clock
+
 
 FORM = "application/x-www-form-urlencoded"
 ROW = b"x=" + str([0, 1] * 18 + [1]).encode()
@@ -21,6 +44,54 @@ def test_a_place_is_taken_and_given_back() -> None:
     assert [admission.enter() for _ in range(3)] == [True, True, False]
     admission.leave()
     assert admission.enter()
+
+
+def test_dear_requests_lower_the_cap_to_what_is_answered_in_time() -> None:
+    admission, clock = clocked(256)
+    clock.work(admission, 100, 0.010)
+    assert admission.cap == round(TARGET_S / 0.010)
+
+
+def test_cheap_requests_have_no_cap_but_the_limit() -> None:
+    admission, clock = clocked(256)
+    clock.work(admission, 10_000, 0.0001)
+    assert admission.cap == 256
+
+
+def test_places_never_run_out_however_dear_a_request_is() -> None:
+    admission, clock = clocked(256)
+    clock.work(admission, 3, 5.0)
+    assert admission.cap == LEAST
+
+
+def test_callers_that_send_slowly_do_not_lower_the_cap() -> None:
+    """They hold places, and the worker has nothing to do."""
+    admission, clock = clocked(256)
+    clock.work(admission, 50, 0.010, busy=0.01)
+    assert admission.cap == 256
+
+
+def test_a_worker_that_is_idle_again_takes_all_even_if_nothing_leaves() -> None:
+    admission, clock = clocked(256)
+    clock.work(admission, 3, 5.0)
+    for _ in range(LEAST):
+        assert admission.enter()
+    assert not admission.enter()
+    clock.now += 1.0
+    assert admission.enter()
+
+
+def test_refusals_do_not_count_as_work() -> None:
+    admission, clock = clocked(1)
+    for _ in range(100):
+        assert admission.enter()
+        for _ in range(50):
+            assert not admission.enter()
+        clock.now += 0.003 + 50 * SHED_CPU_S
+        clock.cpu += 0.003 + 50 * SHED_CPU_S
+        admission.leave()
+    assert admission._seconds is not None
+    assert abs(admission._seconds - 0.003) < 1e-4
 
 
 def test_a_full_worker_answers_429_and_still_its_health(

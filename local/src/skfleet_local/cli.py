@@ -68,13 +68,28 @@ def main() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Make every VM a real systemd host, its disk of this baked layer (see skfleet_local.hosts).",
 )
+@click.option(
+    "--trust",
+    "trusted",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEY.pub",
+    help="New VMs take only releases that this key signed; may be repeated.",
+)
 @failing_well
-def up(vms: int, runtime: Path | None, time_scale: float, layer: Path | None) -> None:
+def up(
+    vms: int,
+    runtime: Path | None,
+    time_scale: float,
+    layer: Path | None,
+    trusted: tuple[Path, ...],
+) -> None:
     """Start what does not run, and wait until every VM is live."""
-    from skfleet_local.up import Up
+    from skfleet_local.up import Up, trust
 
     run = current()
     with run.lock():
+        trust(run, trusted, layer)
         prepared = Up.prepare(
             run,
             repository(),

@@ -105,6 +105,11 @@ class Run:
         return self.root / "image"
 
     @property
+    def trusted_keys(self) -> Path:
+        """Public keys that every VM's disk gets; not there where VMs ask for no signatures."""
+        return self.root / "trusted-keys"
+
+    @property
     def vms(self) -> Path:
         """The VMs' disks."""
         return self.root / "vms"

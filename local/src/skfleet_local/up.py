@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import envoy as envoy_wheel
 import requests
 
+from skfleet.artifacts.signing import Trust
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import (
     certificates,
@@ -217,6 +220,24 @@ class Up:
             where=str(self.run.vms),
             hint="`skfleet-local status` and `skfleet-local logs VM` say more.",
         )
+
+
+def trust(run: Run, trusted: Sequence[Path], layer: Path | None) -> None:
+    """Keep the public keys for the disks that are made from now on; ConfigurationError for a bad one."""
+    if not trusted:
+        return
+    if layer is not None:
+        raise ConfigurationError(
+            "A baked layer brings its own keys.",
+            where="--trust",
+            hint="Bake them in: runtime_trusted_keys of the role runtime.",
+        )
+    with tempfile.TemporaryDirectory() as directory:
+        for path in trusted:
+            shutil.copyfile(path, Path(directory) / f"{path.stem}.pub")
+        Trust.read(Path(directory))
+        shutil.rmtree(run.trusted_keys, ignore_errors=True)
+        shutil.copytree(directory, run.trusted_keys)
 
 
 def _hosts_network() -> Addresses:

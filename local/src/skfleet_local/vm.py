@@ -102,6 +102,8 @@ class Vm:
         (self.prefix / "opt/skfleet/runtime").symlink_to(self.run.image / "runtime")
         host = self.prefix / "etc/skfleet"
         host.joinpath("host.yml").write_text(yaml.safe_dump(self.host_variables(), sort_keys=False))
+        if self.run.trusted_keys.exists():
+            shutil.copytree(self.run.trusted_keys, host / "trusted-keys")
         lines = [f"{name}={value}\n" for name, value in self.host_environment().items()]
         host.joinpath("host.env").write_text("".join(lines))
         socket = self.run.socket(self.name)

@@ -2,7 +2,8 @@
 
 runtime.tar   wheelhouse of the image's own environment
 bundle.tar    the roles that make a host without a release
-release.tar   by choice: a release to bake, `release.json` and by digest `objects/` and `models/`
+release.tar   by choice: a release to bake, `release.json` and by digest `objects/` and `models/`, with the
+              signatures that there are
 image.json    `Image`: what a VM of it can say about its origin
 """
 
@@ -14,16 +15,16 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from skfleet import documents
 from skfleet.artifacts.fetch import fetch_model, fetch_object
-from skfleet.artifacts.store import Store
+from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX
+from skfleet.artifacts.store import Store, Stored
 from skfleet.builds.bundle import make_bundle
 from skfleet.builds.wheelhouse import RUNTIME_PINS, build
 from skfleet.documents import Document
 from skfleet.releases.release import Release
 from skfleet.vm import source
+from skfleet.vm.bake import DOCUMENT
 from skfleet.vm.host import IMAGE_CONTRACTS
 
 
@@ -40,13 +41,18 @@ class Image(Document, frozen=True, kw_only=True):
 
 
 def prepare(
-    repo: Path, output: Path, builds: Path, store: Store, release: Release | None = None
+    repo: Path,
+    output: Path,
+    builds: Path,
+    store: Store,
+    baked: tuple[Release, Stored] | None = None,
 ) -> Image:
     """Write the files into `output`, whole or not at all; the release must fit this Python.
 
     `builds` keeps finished wheelhouses. Raises VersionMismatch for a release of another Python, platform
     or image contract: a VM of the image would refuse it too.
     """
+    release = baked[0] if baked else None
     if release is not None:
         source.check(release)
     wheelhouse = build(repo, builds, RUNTIME_PINS)
@@ -65,8 +71,8 @@ def prepare(
     try:
         shutil.copyfile(wheelhouse.path, scratch / "runtime.tar")
         (scratch / "bundle.tar").write_bytes(bundle)
-        if release is not None:
-            _collect(store, release, scratch)
+        if baked is not None:
+            _collect(store, *baked, scratch)
         (scratch / "image.json").write_bytes(documents.write(image))
         shutil.rmtree(output, ignore_errors=True)
         scratch.chmod(0o755)
@@ -83,15 +89,22 @@ def _commit(repo: Path) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def _collect(store: Store, release: Release, directory: Path) -> None:
+def _collect(store: Store, release: Release, document: Stored, directory: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="skfleet-image-") as scratch:
         cache = Path(scratch)
+        (cache / DOCUMENT).write_bytes(document.data)
+        signatures = {document.uri + SUFFIX: cache / (DOCUMENT + SUFFIX)}
         for pin in (release.app, release.bundle):
-            fetch_object(store, pin, cache)
+            path = fetch_object(store, pin, cache)
+            signatures[pin.uri + SUFFIX] = path.with_name(path.name + SUFFIX)
         for model in release.models:
             pin = model.manifest
-            fetch_model(store, pin.uri, cache, pin.generation, pin.sha256)
-        (cache / "release.json").write_bytes(msgspec.json.encode(release))
+            path = fetch_model(store, pin.uri, cache, pin.generation, pin.sha256)
+            signatures[f"{pin.uri.rsplit('/', 1)[0]}/{MODEL_SIGNATURE}"] = path / MODEL_SIGNATURE
+        # Whether the host asks for them is known there.
+        for uri, path in signatures.items():
+            if (there := store.find(uri)) is not None:
+                path.write_bytes(there.data)
         with tarfile.open(directory / "release.tar", "w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(cache.rglob("*")):
                 tar.add(path, str(path.relative_to(cache)), recursive=False)

@@ -106,7 +106,7 @@ def image_command(
 ) -> None:
     """Collect what an image is made of; playbooks/image.yml brings it onto the host."""
     store = operator.store
-    baked = load(store, require_bucket(bucket), release)[0] if release else None
+    baked = load(store, require_bucket(bucket), release) if release else None
     image = prepare(repo.resolve(), contents.resolve(), output.resolve(), store, baked)
     print_json(msgspec.to_builtins(image))
 

@@ -15,11 +15,13 @@ from skfleet.artifacts.store import Store
 from skfleet.cli.context import (
     Operator,
     bucket_option,
+    fleet_option,
     json_option,
     print_json,
     print_table,
     require_bucket,
 )
+from skfleet.compute.serving import Serving
 from skfleet.releases import retention
 
 EXAMPLES = ["flight-delay", "flight-delay-forest"]
@@ -175,31 +177,112 @@ def publish(operator: Operator, directory: Path, bucket: str, as_json: bool) -> 
 
 @model.command("list")
 @bucket_option
+@fleet_option
+@click.option(
+    "--group",
+    envvar="SKFLEET_GROUP",
+    default="",
+    show_envvar=True,
+    help="The fleet's group of VMs.",
+)
+@click.option(
+    "--region", envvar="SKFLEET_REGION", default="", show_envvar=True, help="Region of the group."
+)
+@click.option(
+    "--project", envvar="GOOGLE_CLOUD_PROJECT", default="", show_envvar=True, help="Its project."
+)
+@click.option("--endpoint", envvar="SKFLEET_COMPUTE_ENDPOINT", default="", hidden=True)
 @json_option
 @click.pass_obj
-def list_models(operator: Operator, bucket: str, as_json: bool) -> None:
-    """Models in the bucket, newest first; * marks a name's default. `desired by`: fleets that serve it."""
+def list_models(
+    operator: Operator,
+    bucket: str,
+    fleet: str,
+    group: str,
+    region: str,
+    project: str,
+    endpoint: str,
+    as_json: bool,
+) -> None:
+    """Models in the bucket, newest first; * marks a name's default.
+
+    `served by` is what the VMs of --fleet answer now, where its --group, --region and --project are known;
+    `desired by` names every fleet whose desired release has the model, whether its VMs are there yet or not.
+    """
     bucket = require_bucket(bucket)
     entries = _published(operator.store, bucket)
-    where = retention.where_models_run(operator.store, bucket)
-    entries = [{**entry, "runs": where.get(entry["digest"], [])} for entry in entries]
+    desired = retention.where_models_are_desired(operator.store, bucket)
+    vms, why = _asked(fleet, group, region, project, endpoint)
+    entries = [
+        {
+            **entry,
+            "desired_by": desired.get(entry["digest"], []),
+            # Not the same: no VM has it, and nobody was asked.
+            "served_by": None
+            if vms is None
+            else [msgspec.to_builtins(vm) for vm in vms if entry["digest"] in vm.models.values()],
+        }
+        for entry in entries
+    ]
     if as_json:
         print_json(entries)
-        return
-    print_table(
-        ["name", "digest", "created", "estimator", "backends", "default", "desired by"],
-        [
+    else:
+        header = ["name", "digest", "created", "estimator", "backends", "default"]
+        print_table(
+            [*header, "served by", "desired by"],
             [
-                e["name"],
-                e["digest"][:12],
-                e["created_at"],
-                e["estimator"],
-                ",".join(e["backends"]),
-                "*" if e["default"] else "",
-                ", ".join(e["runs"]),
-            ]
-            for e in entries
-        ],
+                [
+                    e["name"],
+                    e["digest"][:12],
+                    e["created_at"],
+                    e["estimator"],
+                    ",".join(e["backends"]),
+                    "*" if e["default"] else "",
+                    _served(e["served_by"], vms),
+                    ", ".join(e["desired_by"]),
+                ]
+                for e in entries
+            ],
+        )
+    if why:
+        click.echo(why, err=True)
+
+
+def _served(serving: list[dict[str, Any]] | None, vms: list[Serving] | None) -> str:
+    """For people: how many of the VMs, and which where not all do."""
+    if serving is None or vms is None:
+        return "not asked"
+    if not serving:
+        return "no VM" if any(vm.models for vm in vms) or not vms else "not known"
+    names = "" if len(serving) == len(vms) else ": " + " ".join(vm["vm"] for vm in serving)
+    return f"{len(serving)} of {len(vms)} VMs{names}"
+
+
+def _asked(
+    fleet: str, group: str, region: str, project: str, endpoint: str
+) -> tuple[list[Serving] | None, str]:
+    """(what the fleet's VMs serve, or None where they cannot be asked; what a reader must know of it)."""
+    named = {"SKFLEET_GROUP": group, "SKFLEET_REGION": region, "GOOGLE_CLOUD_PROJECT": project}
+    missing = [name for name, value in named.items() if not value]
+    if missing:
+        return None, (
+            f"No VM was asked: {', '.join(missing)} not set. `desired by` is what VMs converge to, "
+            "not what they serve."
+        )
+    from skfleet.compute.client import Compute
+    from skfleet.compute.serving import ask
+    from skfleet.errors import SkfleetError
+
+    try:
+        vms = ask(Compute(project, region, endpoint), group)
+    except SkfleetError as error:
+        return None, f"No VM of fleet '{fleet}' could be asked: {error}"
+    silent = [vm for vm in vms if not vm.models and vm.why_not]
+    if not silent:
+        return vms, ""
+    return vms, (
+        f"{len(silent)} of {len(vms)} VMs of fleet '{fleet}' did not say what they serve; "
+        f"{silent[0].vm}: {silent[0].why_not}. playbooks/status.yml asks them over ssh."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -22,8 +23,9 @@ from skfleet.cli.context import (
     require_fleet,
 )
 from skfleet.errors import ConfigurationError, ObjectMissing
-from skfleet.releases import operations
-from skfleet.releases.release import ModelPin, Pin, Release
+from skfleet.releases import capacity, operations
+from skfleet.releases.release import AppPin, ModelPin, Pin, Release
+from skfleet.settings import Settings, release_settings
 
 
 @click.group()
@@ -88,16 +90,23 @@ def create(
     named = {pin.name for pin in pins}
     pins += [pin for pin in (old.models if old else ()) if pin.name not in named]
     values = dict(old.settings if old else {}) | dict(map(operations.parse_setting, settings))
+    values = {name: value for name, value in values.items() if value is not None}
+    pinned = (
+        operations.app_pin(_build(operator, bucket, version, pins))
+        if version or old is None
+        else old.app
+    )
+    before = (list(old.models), old.app, old.settings.get("workers")) if old else None
+    if before != (pins, pinned, values.get("workers")):
+        _check_memory(operator, bucket, pinned, pins, values, repo)
     made = operations.create(
         operator.store,
         bucket,
-        app=operations.app_pin(_build(operator, bucket, version, pins))
-        if version or old is None
-        else old.app,
+        app=pinned,
         bundle=_bundle(operator, bucket, bundle, repo) if bundle or old is None else old.bundle,
         models=pins,
         default_model=default,
-        settings={name: value for name, value in values.items() if value is not None},
+        settings=values,
         by=operator.name,
         notes=notes,
         release_id=release_id,
@@ -141,6 +150,32 @@ def _build(operator: Operator, bucket: str, version: str, models: list[ModelPin]
         f"No app build {version or 'at all'} is published.",
         where=f"{bucket}/builds/",
         hint="`skfleet app publish` publishes this checkout's.",
+    )
+
+
+def _check_memory(
+    operator: Operator,
+    bucket: str,
+    app: AppPin,
+    models: list[ModelPin],
+    settings: dict[str, Any],
+    repo: Path,
+) -> None:
+    """Refuse models that do not fit a VM; say so where this machine cannot tell."""
+    limit = capacity.limit_mib(repo)
+    workers = int(release_settings(settings).get("SKFLEET_WORKERS", Settings().workers))
+    extras = next(
+        (b.extras for b in list_builds(operator.store, bucket) if b.version == app.version), []
+    )
+    try:
+        weight = capacity.weigh(operator.store, models, workers, extras)
+    except capacity.CannotWeigh as error:
+        click.echo(f"The memory is not known: {error}", err=True)
+        return
+    capacity.check(weight, workers, limit)
+    click.echo(
+        f"Memory: {weight.bytes / capacity.MIB:.0f} of {limit} MiB with {workers} workers.",
+        err=True,
     )
 
 

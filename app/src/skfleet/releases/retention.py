@@ -25,7 +25,7 @@ def fleets(store: Store, bucket: str) -> dict[str, Desired]:
     }
 
 
-def where_models_run(store: Store, bucket: str) -> dict[str, list[str]]:
+def where_models_are_desired(store: Store, bucket: str) -> dict[str, list[str]]:
     """Digest of a model → fleets whose desired release names it, each `fleet (release)`."""
     found: dict[str, list[str]] = {}
     for fleet, desired in sorted(fleets(store, bucket).items()):

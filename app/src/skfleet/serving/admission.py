@@ -1,23 +1,53 @@
-"""Load shedding: a cap on requests in flight in one worker; the rest is told to come back at once."""
+"""Load shedding: a cap on requests in flight in one worker; the rest is told to come back at once.
+
+`limit` is the most there may ever be. Under load the cap is lower where requests are dear: as many as this
+worker answers in TARGET_S, by the CPU time that its requests took of late. CPU time, since a request that
+waits for its body holds a place and costs nothing. A worker that is not busy has no cap but the limit.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+
+TARGET_S = 0.15  # of work in flight; below slo.yml's 400 ms by what a busy machine adds
+LOOK_S = 0.1
+BUSY = 0.5  # share of one core from which on a worker counts as busy
+SMOOTHING = 0.3  # weight of the last look
+SHED_CPU_S = (
+    60e-6  # what a refusal costs, so that it does not count as work: gunicorn's share of a request
+)
+LEAST = 8  # places there always are: one slow request must not close the door
 
 
 class Admission:
     """Counts requests in flight; used from the event loop and from threads alike."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
         self._limit = limit
+        self._clock = clock
+        self._cpu = cpu
         self._lock = threading.Lock()
+        self._left = self._shed = 0  # since the last look
+        self._seconds: float | None = None  # of CPU a request; None while not busy
+        self._looked = (clock(), cpu())
         self.in_flight = 0
+        self.cap = limit
 
     def enter(self) -> bool:
         """Take a place; False where there is none. Every True is paid back with `leave`."""
         with self._lock:
-            if self.in_flight >= self._limit:
-                return False
+            if self.in_flight >= self.cap:
+                self._shed += 1
+                self._look_now_and_then()
+                if self.in_flight >= self.cap:
+                    return False
             self.in_flight += 1
             return True
 
@@ -25,3 +55,24 @@ class Admission:
         """Give the place back."""
         with self._lock:
             self.in_flight -= 1
+            self._left += 1
+            self._look_now_and_then()
+
+    def _look_now_and_then(self) -> None:
+        now = self._clock()
+        began, cpu_began = self._looked
+        if now - began < LOOK_S:
+            return
+        cpu = self._cpu()
+        used = cpu - cpu_began
+        busy = used >= BUSY * (now - began)
+        if not busy:
+            self._seconds = None
+            self.cap = self._limit
+        else:
+            each = max(0.0, used - self._shed * SHED_CPU_S) / max(1, self._left)
+            last = each if self._seconds is None else self._seconds
+            self._seconds = last + SMOOTHING * (each - last)
+            self.cap = min(self._limit, max(LEAST, round(TARGET_S / max(self._seconds, 1e-6))))
+        self._looked = (now, cpu)
+        self._left = self._shed = 0

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
+from prometheus_client import Gauge
 
 from skfleet.serving import bodies, health, listeners
 from skfleet.serving.app import ADMITTED, STARTED, create_app
+from skfleet.serving.batching import Batcher
 from skfleet.serving.bodies import Message, Receive
 from skfleet.serving.errors import Overloaded, ServiceError
-from skfleet.serving.fast_answers import answer_form, answer_v1
+from skfleet.serving.fast_answers import Asked, read_form, read_v1
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, v1
@@ -30,14 +32,16 @@ log = logging.getLogger("skfleet.fast")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
-Answer = Callable[[Served, bytes], bytes | None]
+Read = Callable[[Served, bytes], Asked | None]
 
 # Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
 LOOP_BACKENDS = frozenset({"linear", "onnx"})
 # As measured when the model was published: some graphs take milliseconds.
 LOOP_ROW_US = 200.0
 # Larger bodies take milliseconds to parse, for the same reason; or to answer, where a row takes longer.
-LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024}
+LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024, "sklearn": 8 * 1024}
+# Rows of one request that may share a batch with others; more are a batch of their own, in Flask.
+BATCHED_ROWS = 16
 
 FORM_TYPE = form.CONTENT_TYPE.encode()
 JSON_TYPE = v1.CONTENT_TYPE.encode()
@@ -60,7 +64,8 @@ class Route:
     label: str
     content_type: bytes
     served: Served
-    answer: Answer
+    read: Read
+    batcher: Batcher | None  # of models that do not answer at once
 
 
 class FastLane:
@@ -130,7 +135,7 @@ class FastLane:
         answer = None
         if len(body) <= LOOP_BODY_BYTES[route.served.model.backend.name]:
             try:
-                answer = route.answer(route.served, body)
+                answer = await _answer(route, body, waiting)
             except Exception:  # Flask meets the same failure, and answers it as it should
                 log.debug("left to Flask", exc_info=True)
         if answer is None:
@@ -190,16 +195,27 @@ class FastLane:
         models = content.models
         routes: dict[str, Route] = {}
         for served in models.served.values():
-            if not _answers_at_once(served):
-                continue
+            batcher = None if _answers_at_once(served) else Batcher(served.model.backend.predict)
             path = f"/v1/models/{served.name}:predict"
-            routes[path] = Route("/v1/models/<name>:predict", JSON_TYPE, served, answer_v1)
+            routes[path] = Route("/v1/models/<name>:predict", JSON_TYPE, served, read_v1, batcher)
             if served.name == models.default:
-                routes["/"] = Route("/", FORM_TYPE, served, answer_form)
-                routes["/predict"] = Route("/predict", FORM_TYPE, served, answer_form)
+                routes["/"] = Route("/", FORM_TYPE, served, read_form, batcher)
+                routes["/predict"] = Route("/predict", FORM_TYPE, served, read_form, batcher)
         self._routes = routes
         self._release = content.release_header.encode()
         self._content = content
+
+
+async def _answer(route: Route, body: bytes, waiting: Gauge) -> bytes | None:
+    asked = route.read(route.served, body)
+    if asked is None:
+        return None
+    if route.batcher is None:
+        return asked.answer(route.served)
+    if asked.probabilities or len(asked.rows) > BATCHED_ROWS:
+        return None
+    with waiting.track_inprogress():
+        return asked.write(await route.batcher.predict(asked.rows), None)
 
 
 def _answers_at_once(served: Served) -> bool:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skfleet.serving import logs
+from skfleet.serving import accepting, logs
 from skfleet.settings import Settings
 
 # Before numpy is imported (with the models): its BLAS would start threads in the process that forks.
@@ -120,6 +120,7 @@ def child_exit(_server: Any, worker: Any) -> None:
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    accepting.forget(worker.age)
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 UNIT = "skfleet.service"
@@ -29,9 +30,14 @@ def _processes(proc: Path) -> int | None:
     master = os.getppid()
     try:
         children = (proc / str(master) / "task" / str(master) / "children").read_text().split()
-        return sum(_pss(proc / pid) for pid in [str(master), *children])
+        return processes_bytes(proc, [master, *map(int, children)])
     except (OSError, ValueError):
         return None
+
+
+def processes_bytes(proc: Path, pids: Sequence[int]) -> int:
+    """Bytes of these processes, what they share counted once; raises OSError for one that is gone."""
+    return sum(_pss(proc / str(pid)) for pid in pids)
 
 
 def _pss(process: Path) -> int:

@@ -37,7 +37,7 @@ class Metrics:
             ["route"], buckets=BUCKETS, registry=self._registry,
         )  # fmt: skip
         self.in_flight = Gauge(
-            "skfleet_requests_in_flight", "Predictions that wait for a body or for Flask.",
+            "skfleet_requests_in_flight", "Predictions that wait for a body, a batch or Flask.",
             multiprocess_mode="livesum", registry=self._registry,
         )  # fmt: skip
         self.rejected = Counter(

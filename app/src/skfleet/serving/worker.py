@@ -19,6 +19,8 @@ from typing import Any
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
+from skfleet.serving.accepting import Acceptor, Share
+
 # What is on its way when a drained service is told to stop arrives within this; seconds.
 STOP_LINGER_S = 1.0
 POLL_S = 0.05
@@ -33,6 +35,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.worker.connections.discard(self)
+        self.worker.share.closed()
         super().connection_lost(exc)
 
     @property
@@ -71,10 +74,15 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self._told.set()
 
     async def _serve(self) -> None:
+        self.share = Share(self.age)
         for sock in self.sockets:
             self.servers.append(
-                await self.loop.create_server(
-                    lambda: Protocol(self), sock=sock.sock, ssl=self._get_ssl_context()
+                Acceptor(
+                    self.loop,
+                    sock.sock,
+                    lambda: Protocol(self),
+                    self.share,
+                    self._get_ssl_context(),
                 )
             )
         while self.alive and not self.stopping and self.ppid == os.getppid():
@@ -89,6 +97,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self.stopping = True
         for server in self.servers:
             server.close()
+        self.share.leave()
         linger = self._linger_s()
         began = self.loop.time()
         self.log.info("worker stops: %d connections, %g s for idle ones", self.nr_conns, linger)

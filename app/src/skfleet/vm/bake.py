@@ -3,7 +3,8 @@
 A VM of that image downloads the documents of its first boot and nothing else, as long as this release
 is the desired one. The directory is what `skfleet app image --release` made: the release and, by
 digest, what it pins. It is the stage of a converge, by the release's own roles, that asks neither the
-bucket nor the metadata server. Prints the release as one line of JSON when it is done.
+bucket nor the metadata server. Where the host trusts keys, the directory must hold their signatures.
+Prints the release as one line of JSON when it is done.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import tempfile
 from pathlib import Path
 
 from skfleet import documents
-from skfleet.artifacts.fetch import fetch_object
+from skfleet.artifacts.fetch import fetch_object, model_resources
+from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE, Trust
 from skfleet.artifacts.store import Store
-from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet.backends.base import read_manifest
+from skfleet.errors import ConfigurationError, IntegrityError, SkfleetError
 from skfleet.releases.release import Release
 from skfleet.vm import playbook, source
 from skfleet.vm.converge import Converge, step, tell
@@ -31,7 +34,8 @@ def bake(converge: Converge, directory: Path) -> Release:
     """Stage the release that `directory` holds; raises SkfleetError and names what is missing."""
     host = converge.host
     document = directory / DOCUMENT
-    release = documents.read(Release, document.read_bytes(), where=str(document))
+    data = document.read_bytes()
+    release = documents.read(Release, data, where=str(document))
     source.check(release)
     for kind, digest in pinned(release):
         if not (directory / kind / digest).exists():
@@ -40,6 +44,9 @@ def bake(converge: Converge, directory: Path) -> Release:
                 where=str(directory / kind / digest),
                 hint="Make the directory again: skfleet app image --release ID.",
             )
+    trust = Trust.read(converge.settings.trusted_keys)
+    if trust.required:
+        check_signed(trust, directory, release, data)
     host.cache.mkdir(parents=True, exist_ok=True)
     for kind in ("objects", "models"):
         shutil.copytree(directory / kind, host.cache / kind, dirs_exist_ok=True)
@@ -47,13 +54,33 @@ def bake(converge: Converge, directory: Path) -> Release:
     try:
         with step("bundle"):
             # What is in the cache and verifies is not asked for anywhere.
-            unpack(fetch_object(Store(), release.bundle, host.cache), scratch / "bundle")
+            unpack(fetch_object(Store(trust=trust), release.bundle, host.cache), scratch / "bundle")
         playbook.run(host, scratch / "bundle", converge.variables(release, "stage"), tell)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         # An installed build needs its tar no more, and an image is paid for by its size.
         (host.cache / "objects" / release.app.sha256).unlink(missing_ok=True)
     return release
+
+
+def check_signed(trust: Trust, directory: Path, release: Release, document: bytes) -> None:
+    """Raise IntegrityError unless a trusted key signed the release and each thing that it pins."""
+    signed = [(directory / (DOCUMENT + SUFFIX), {WHOLE: documents.sha256(document)})]
+    for kind, digest in pinned(release):
+        path = directory / kind / digest
+        if kind == "objects":
+            signed.append((path.with_name(digest + SUFFIX), {WHOLE: digest}))
+        else:
+            resources = model_resources(read_manifest(path)[0], digest)
+            signed.append((path / MODEL_SIGNATURE, resources))
+    for path, resources in signed:
+        if not path.exists():
+            raise IntegrityError(
+                "The release is not signed whole, and this host takes only what is.",
+                where=str(path),
+                hint=f"`skfleet release sign {release.id}`, then skfleet app image --release again.",
+            )
+        trust.check(path.read_bytes(), resources, str(path))
 
 
 def pinned(release: Release) -> list[tuple[str, str]]:

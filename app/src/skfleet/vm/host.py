@@ -94,6 +94,11 @@ class Host:
         return self.prefix / "var/lib/skfleet/identity"
 
     @property
+    def trusted_keys(self) -> Path:
+        """Public keys of those who may sign what this host takes."""
+        return self.directory / "trusted-keys"
+
+    @property
     def run(self) -> Path:
         """State that a reboot ends."""
         return self.prefix / "run/skfleet"
@@ -124,6 +129,7 @@ class Host:
             "SKFLEET_IDENTITY_DIR": str(self.identity),
             "SKFLEET_RUN_DIR": str(self.run),
             "SKFLEET_CACHE_DIR": str(self.cache),
+            "SKFLEET_TRUSTED_KEYS": str(self.trusted_keys),
             # A service of a host is ready only for the release the host says it converged to.
             "SKFLEET_REQUIRE_CONVERGED": "true",
             **self.extra_environment,
