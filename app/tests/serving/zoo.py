@@ -98,7 +98,7 @@ def kinds() -> dict[str, Kind]:
             GradientBoostingRegressor(n_estimators=30, random_state=0), NUMBERS, x, number, graph
         ),
         "HistGradientBoosting": Kind(
-            HistGradientBoostingClassifier(max_iter=20), NUMBERS, x, binary, ("sklearn",)
+            HistGradientBoostingClassifier(max_iter=20), NUMBERS, x, binary, graph
         ),
         "KNeighbors": Kind(KNeighborsClassifier(), NUMBERS, x, binary, graph),
     }  # fmt: skip

@@ -53,7 +53,7 @@ class Account:
 
 _ARTEFACTS = ("models/.+", "builds/.+", "bundles/.+")
 _LATEST = ("models/[^/]+/latest[.]json",)
-_RELEASES = ("releases/[^/]+[.]json",)
+_RELEASES = ("releases/[^/]+[.]json([.]sig)?",)  # a signature lies beside what it signs
 _ROLLOUTS = ("fleets/[^/]+/(desired|lock)[.]json", "fleets/[^/]+/rollouts/.+")
 
 ACCOUNTS = {

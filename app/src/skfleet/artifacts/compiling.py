@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skfleet.artifacts import onnx_boosting
 from skfleet.artifacts.manifest import Feature
 
 LOGISTIC = frozenset({"LogisticRegression", "LogisticRegressionCV"})
@@ -154,6 +155,7 @@ def to_onnx(estimator: Any, features: Sequence[Feature], double: bool) -> bytes 
         )
     except ImportError:
         return None
+    onnx_boosting.register()
     number = DoubleTensorType if double else FloatTensorType
     if any(feature.categories is not None for feature in features):
         inputs = [
