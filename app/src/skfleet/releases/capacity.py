@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.store import Store
@@ -47,6 +46,8 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 def limit_mib(repo: Path) -> int:
     """The service's memory in MiB, as the checkout's slo.yml says."""
+    import yaml  # Ansible brings it; a build that only serves has none
+
     path = repo / OBJECTIVES
     try:
         return int(yaml.safe_load(path.read_text())["objectives"]["memory"]["max_mib"])

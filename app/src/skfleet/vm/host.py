@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from skfleet.errors import ConfigurationError
 from skfleet.settings import Settings
 
@@ -43,6 +41,8 @@ class Host:
     @classmethod
     def read(cls, directory: Path = DEFAULT_DIRECTORY) -> Host:
         """Read host.yml and host.env; raises ConfigurationError naming file and variable."""
+        import yaml  # Ansible brings it; a build that only serves has none
+
         file = directory / "host.yml"
         try:
             variables = yaml.safe_load(file.read_text())
