@@ -92,6 +92,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self.inventory.add_host(name, group="loadgen")
             self.inventory.set_variable(name, "ansible_host", generators[name]["address"])
             self.inventory.set_variable(name, "skfleet_zone", generators[name]["zone"])
+            self.inventory.set_variable(name, "skfleet_instance", name)
 
     def _ask(self) -> tuple[int, list[tuple[Any, str]]]:
         from skfleet.compute.client import Compute
@@ -117,6 +118,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             "skfleet_address": address,
             "skfleet_zone": vm.zone,
             "skfleet_instance_id": vm.id,
+            # `inventory_hostname` is another host's where a task is delegated.
+            "skfleet_instance": vm.short,
         }
         for key, value in facts.items():
             self.inventory.set_variable(name, key, value)

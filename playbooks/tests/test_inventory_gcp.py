@@ -240,3 +240,12 @@ def test_a_vm_that_published_no_key_is_not_trusted(environment: dict[str, str]) 
         check=True,
     )
     assert done.stdout == "", "no line, and ssh refuses a host it does not know"
+
+
+def test_a_delegated_task_reaches_the_host_that_it_is_delegated_to() -> None:
+    """`inventory_hostname` stays the delegating host's: tunnel and host keys would be another VM's."""
+    for path in (
+        "inventories/gcp/group_vars/skfleet.yml",
+        "molecule/shared/inventory/group_vars/fleet.yml",
+    ):
+        assert "inventory_hostname" not in (REPOSITORY / path).read_text(), path
