@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import subprocess
@@ -63,16 +64,13 @@ def round_of(
             bodies = _prove(port, command, protocol, model, case)
             headers = _headers(command, protocol, bodies[0])
 
-            def load(seconds: float) -> wrk.Load:
-                return wrk.run(
-                    f"http://{HOST}:{port}", protocol.path, headers, bodies,  # noqa: B023
-                    connections=case.connections, seconds=seconds,  # noqa: B023
-                    directory=directory / "bodies" / case.name,  # noqa: B023
-                )  # fmt: skip
-
-            load(WARM_S)
+            load = functools.partial(
+                wrk.run, f"http://{HOST}:{port}", protocol.path, headers, bodies,
+                connections=case.connections, directory=directory / "bodies" / case.name,
+            )  # fmt: skip
+            load(seconds=WARM_S)
             before = server.cpu_seconds()
-            found = load(seconds)
+            found = load(seconds=seconds)
             cpu = server.cpu_seconds() - before
             yield case, Sample(
                 found.rps, found.p50_ms, found.p90_ms, found.p99_ms, found.p999_ms, found.errors,

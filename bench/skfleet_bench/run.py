@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,18 +154,14 @@ def defaults() -> list[str]:
     return [contender.name for contender in CONTENDERS.values() if contender.default]
 
 
-def machine(info: Mapping[str, str] | None = None) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Cores, processor and kernel."""
-    import os
-    import platform
-
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     return {
         "cores": os.cpu_count(),
         "processor": name,
         "kernel": platform.release(),
-        **(info or {}),
     }
 
 

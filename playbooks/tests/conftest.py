@@ -104,7 +104,7 @@ class Fleet:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=540,
         )
         written = sorted(set(evidence.glob("*.json")) - before)
         found = json.loads(written[-1].read_text()) if written else {}

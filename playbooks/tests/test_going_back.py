@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Fleet, Result, assert_clean, sampled
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
 def assert_went_back(fleet: Fleet, result: Result, *words: str) -> None:

@@ -12,7 +12,7 @@ from skfleet_local.demo.fleet import serves
 
 from .conftest import REPOSITORY, VMS, Fleet, assert_clean
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
 def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:

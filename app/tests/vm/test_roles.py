@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-REPO = Path(__file__).parents[3]
+from . import plays
 
 PLAY = """
 - name: One entry point
@@ -36,31 +34,7 @@ def vm(make_vm: Any) -> Iterator[Any]:
 
 
 def play(vm: Any, tmp_path: Path, entry: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "play.yml").write_text(PLAY)
-    variables |= {"entry": entry, "ansible_python_interpreter": sys.executable}
-    return subprocess.run(
-        [
-            f"{sys.prefix}/bin/ansible-playbook",
-            "--inventory=localhost,",
-            "--connection=local",
-            f"--extra-vars=@{vm.machine.host_dir}/host.yml",
-            f"--extra-vars={json.dumps(variables)}",
-            str(tmp_path / "play.yml"),
-        ],
-        cwd=REPO,  # by the repository's own configuration, as an operator does
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
-            "LANG": "C.UTF-8",
-            # Ansible asks the user database for the home, and not every user has one.
-            "ANSIBLE_HOME": str(tmp_path / "ansible"),
-            "ANSIBLE_REMOTE_TMP": str(tmp_path / "ansible/tmp"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return plays.run(vm, tmp_path, PLAY, entry=entry, **variables)
 
 
 def test_verify_tells_the_right_release_from_another(vm: Any, tmp_path: Path) -> None:

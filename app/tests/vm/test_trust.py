@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from skfleet.artifacts.signing import Signer
 from skfleet.artifacts.store import Store
 from skfleet.builds import image
 from skfleet.releases import operations
+
+from . import plays
 
 REPO = Path(__file__).parents[3]
 
@@ -46,32 +46,7 @@ def public(path: Path, key: Signer) -> Path:
 
 def play(vm: Any, tmp_path: Path, *keys: Path) -> subprocess.CompletedProcess[str]:
     """The role's tasks with these keys of the controller."""
-    (tmp_path / "play.yml").write_text(INSTALL)
-    variables = {
-        "runtime_trusted_keys": [str(key) for key in keys],
-        "ansible_python_interpreter": sys.executable,
-    }
-    return subprocess.run(
-        [
-            f"{sys.prefix}/bin/ansible-playbook",
-            "--inventory=localhost,",
-            "--connection=local",
-            f"--extra-vars=@{vm.machine.host_dir}/host.yml",
-            f"--extra-vars={json.dumps(variables)}",
-            str(tmp_path / "play.yml"),
-        ],
-        cwd=REPO,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
-            "LANG": "C.UTF-8",
-            "ANSIBLE_HOME": str(tmp_path / "ansible"),
-            "ANSIBLE_REMOTE_TMP": str(tmp_path / "ansible/tmp"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return plays.run(vm, tmp_path, INSTALL, runtime_trusted_keys=[str(key) for key in keys])
 
 
 @pytest.fixture(scope="module")

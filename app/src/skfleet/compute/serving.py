@@ -14,8 +14,9 @@ import requests
 
 from skfleet.compute.client import Compute
 from skfleet.compute.model import Managed
+from skfleet.settings import Settings
 
-PORT_HEALTH = 8082
+PORT_HEALTH = Settings().port_health
 TIMEOUT_S = 3.0
 AT_ONCE = 16
 

@@ -67,20 +67,12 @@ def weigh(store: Store, models: Sequence[ModelPin], workers: int, extras: Iterab
     """Run the service's processes with these models; raises CannotWeigh where they do not load here."""
     without = [LIBRARIES[name] for name in sorted(EXTRAS.keys() - set(extras))]
     with tempfile.TemporaryDirectory(prefix="skfleet-weigh-") as cache:
-        directories = [
-            (
-                model.name,
-                fetch_model(
-                    store,
-                    model.manifest.uri,
-                    Path(cache),
-                    model.manifest.generation,
-                    model.manifest.sha256,
-                ),
-            )
-            for model in models
-        ]
-        return weigh_directories(dict(directories), workers, without)
+        pins = {model.name: model.manifest for model in models}
+        directories = {
+            name: fetch_model(store, pin.uri, Path(cache), pin.generation, pin.sha256)
+            for name, pin in pins.items()
+        }
+        return weigh_directories(directories, workers, without)
 
 
 def weigh_directories(

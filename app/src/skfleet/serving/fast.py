@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,30 +206,32 @@ class FastLane:
     def _compile(self, content: Content) -> None:
         """The routes of the models now served."""
         models = content.models
-        routes: dict[tuple[str, bytes], Route] = {}
-        for served in models.served.values():
-            batcher = None if _answers_at_once(served) else Batcher(served.model.backend.predict)
-            limit = LOOP_BODY_BYTES[served.model.backend.name]
-            path = f"/v1/models/{served.name}:predict"
-
-            def route(label: str, read: Read, limit: int = limit) -> Route:
-                return Route(label, limit, served, read, batcher)  # noqa: B023 - called here alone
-
-            routes[path, JSON_TYPE] = route("/v1/models/<name>:predict", read_v1)
-            if served.name == models.default:
-                for original in ("/", "/predict"):
-                    routes[original, FORM_TYPE] = route(original, read_form)
-            if served.model.backend.name == "linear":
-                routes[path, NPY_TYPE] = route(
-                    "/v1/models/<name>:predict", read_npy, LOOP_ARRAY_BYTES
-                )
-                path = f"/v2/models/{served.name}/infer"
-                routes[path, BINARY_TYPE] = route(
-                    "/v2/models/<name>/infer", read_v2, LOOP_ARRAY_BYTES
-                )
-        self._routes = routes
+        self._routes = {
+            key: route
+            for served in models.served.values()
+            for key, route in _routes_of(served, served.name == models.default)
+        }
         self._release = content.release_header.encode()
         self._content = content
+
+
+def _routes_of(served: Served, default: bool) -> Iterator[tuple[tuple[str, bytes], Route]]:
+    """((path, content type), route) of all that is answered here for one model."""
+    backend = served.model.backend
+    batcher = None if _answers_at_once(served) else Batcher(backend.predict)
+
+    def route(label: str, read: Read, limit: int = LOOP_BODY_BYTES[backend.name]) -> Route:
+        return Route(label, limit, served, read, batcher)
+
+    v1_path, v1_label = f"/v1/models/{served.name}:predict", "/v1/models/<name>:predict"
+    yield (v1_path, JSON_TYPE), route(v1_label, read_v1)
+    if default:
+        for original in ("/", "/predict"):
+            yield (original, FORM_TYPE), route(original, read_form)
+    if backend.name == "linear":
+        yield (v1_path, NPY_TYPE), route(v1_label, read_npy, LOOP_ARRAY_BYTES)
+        v2_path = f"/v2/models/{served.name}/infer"
+        yield (v2_path, BINARY_TYPE), route("/v2/models/<name>/infer", read_v2, LOOP_ARRAY_BYTES)
 
 
 async def _answer(route: Route, body: bytes, binary_header: str, waiting: Gauge) -> bytes | None:

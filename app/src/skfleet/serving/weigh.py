@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from skfleet.serving.memory import processes_bytes
@@ -43,7 +44,7 @@ def main(workers: int, without: list[str]) -> None:
     print(json.dumps({"bytes": used, "backends": backends}))  # noqa: T201 - the answer
 
 
-def _weigh(workers: int, prove: object) -> int:
+def _weigh(workers: int, prove: Callable[[], object]) -> int:
     """Bytes of this process and of workers that have proven the models, each in its own time."""
     children: list[int] = []
     try:
@@ -52,7 +53,7 @@ def _weigh(workers: int, prove: object) -> int:
             child = os.fork()
             if child == 0:
                 os.close(reading)
-                prove()  # type: ignore[operator]
+                prove()
                 os.write(writing, b"1")
                 signal.pause()
             children.append(child)
