@@ -19,6 +19,7 @@ import click
 from skfleet.errors import SkfleetError
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
+from skfleet_local.planner.command import plan
 from skfleet_local.run import current, repository
 
 P = ParamSpec("P")
@@ -376,6 +377,10 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     if found:
         sys.exit(1)
     click.echo(f"same      {record.verdict}, step by step")
+
+
+plan.callback = failing_well(plan.callback)
+main.add_command(plan)
 
 
 @main.command()
