@@ -5,38 +5,21 @@ Commands import what they need when they run: `down` and `logs` need none of Goo
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 
 from skfleet.errors import SkfleetError
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
+from skfleet_local.failing import failing_well
 from skfleet_local.planner.command import plan
 from skfleet_local.run import current, repository
-
-P = ParamSpec("P")
-
-
-def failing_well(command: Callable[P, None]) -> Callable[P, None]:
-    """Print a SkfleetError and end with its exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except SkfleetError as error:
-            click.echo(f"skfleet-local: {error}", err=True)
-            sys.exit(error.exit_code)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -379,7 +362,6 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     click.echo(f"same      {record.verdict}, step by step")
 
 
-plan.callback = failing_well(plan.callback)
 main.add_command(plan)
 
 

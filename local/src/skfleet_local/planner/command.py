@@ -9,6 +9,7 @@ import click
 
 from skfleet import documents
 from skfleet.errors import ConfigurationError
+from skfleet_local.failing import failing_well
 
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -59,6 +60,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--seed", default=1, show_default=True, help="Of the noise and of what is lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@failing_well
 def plan(
     rps: float,
     p90_ms: float,

@@ -82,7 +82,8 @@ class Station:
             tail = np.where(late < 0, 1.0, waiting * np.exp(-np.maximum(late, 0) / mean_ms))
             beyond = tail.mean(axis=1) > slower
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-        return np.where(over, math.inf, high)
+        high[over] = math.inf
+        return high
 
     def rate_for(self, p90_ms: float, most: float) -> float:
         """The highest rate, up to `most`, whose p90 is within; 0 where even one request's is not."""
