@@ -103,9 +103,25 @@ def down() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", is_flag=True, help="Again and again, with traffic, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.5, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Of --watch.",
+)
 @failing_well
-def status(as_json: bool) -> None:
+def status(as_json: bool, watch: bool, interval: float) -> None:
     """What the VMs, the load balancers and the cloud say of themselves."""
+    if watch:
+        from skfleet_local import watch as watching
+
+        if as_json:
+            raise click.UsageError("Say either --json or --watch.")
+        watching.show(current(), interval)
+        return
     from skfleet_local import status as states
 
     fleet = states.fleet(current())

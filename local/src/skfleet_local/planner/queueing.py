@@ -49,7 +49,7 @@ class Station:
 
     @cached_property
     def _grains(self) -> NDArray[np.float64]:
-        return np.array(self.alone)
+        return np.array(self.alone, dtype=np.float64)
 
     def waiting(self, rate: float) -> float:
         """Erlang's C: the share of requests that find every server busy."""
@@ -75,7 +75,7 @@ class Station:
         mean_ms = 1000 * self.spread / np.where(over, 1.0, self.capacity - rates)[:, None]
         slower = 1 - percents / 100
         low = np.zeros(len(rates))
-        high = mean_ms[:, 0] * (5 - np.log(slower)) + self._grains[-1]
+        high: NDArray[np.float64] = mean_ms[:, 0] * (5 - np.log(slower)) + self._grains[-1]
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             late = middle[:, None] - self._grains
