@@ -93,6 +93,12 @@ def test_health_is_one_word_for_each_state(changes: dict[str, Any], words: str) 
     assert ("the target size is 2" in line) == (changes.get("action") == "DELETING")
 
 
+def test_a_reason_with_brackets_is_shown_as_it_is() -> None:
+    text = drawn(look(vm(readyz="503", why_not_ready="rows[0] is [/bold] bad"), scaled="[x] why"))
+    assert "rows[0] is [/bold] bad" in row(text)
+    assert "autoscaler: [x] why" in text
+
+
 def test_a_dead_controller_and_a_dead_part_of_the_cloud_are_said() -> None:
     seen = look(vm(), rollout=Rollout("r", "ops", True, {}))
     seen.fleet["processes"]["envoy"] = {"alive": False}

@@ -36,7 +36,16 @@ _TIMEOUT_S = 2.0
 _EVENT_LINES = 200
 _PLAIN_WIDTH = 200  # where no terminal says how wide it is
 _TOKEN_S = 1800.0
-_COLUMNS = ("VM", "zone", "release", "health", "requests/s", "rollout", "why")
+# Whether a column is never broken, in however narrow a terminal.
+_COLUMNS = {
+    "VM": True,
+    "zone": True,
+    "release": True,
+    "health": False,
+    "requests/s": True,
+    "rollout": False,
+    "why": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,9 @@ def render(look: Look) -> RenderableType:
     gone = [name for name, process in fleet["processes"].items() if not process["alive"]]
     if gone:
         lines.append(Text(f"not running: {', '.join(gone)}", style="red"))
-    table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, whole in _COLUMNS.items():
+        table.add_column(name, no_wrap=whole, justify="right" if name == "requests/s" else "left")
     for vm in fleet["vms"]:
         table.add_row(*_row(vm, look))
     return Group(*lines, table)
@@ -204,19 +215,20 @@ def _moving(found: Rollout | None) -> Text:
     return Text(words, style="cyan")
 
 
-def _row(vm: Mapping[str, Any], look: Look) -> tuple[str | Text, ...]:
+def _row(vm: Mapping[str, Any], look: Look) -> tuple[Text, ...]:
     rate = look.traffic.get(vm["address"])
     health, style = _health(vm)
     moved = look.rollout.steps.get(vm["name"], "") if look.rollout else ""
     busy = vm["reason"] if vm["action"] in ("RECREATING", "DELETING", "CREATING") else ""
+    # Text, since in a plain string brackets would be taken for markup.
     return (
-        Text(vm["name"], no_wrap=True),
-        vm["zone"],
-        Text(vm["release"] or "-", no_wrap=True),
+        Text(vm["name"]),
+        Text(vm["zone"]),
+        Text(vm["release"] or "-"),
         Text(health, style=style),
-        Text("-" if rate is None else f"{rate:.1f}", justify="right"),
-        moved or "-",
-        busy or vm["why_not_ready"],
+        Text("-" if rate is None else f"{rate:.1f}"),
+        Text(moved or "-"),
+        Text(busy or vm["why_not_ready"]),
     )
 
 

@@ -75,15 +75,14 @@ class Station:
         mean_ms = 1000 * self.spread / np.where(over, 1.0, self.capacity - rates)[:, None]
         slower = 1 - percents / 100
         low = np.zeros(len(rates))
-        high: NDArray[np.float64] = mean_ms[:, 0] * (5 - np.log(slower)) + self._grains[-1]
+        high = mean_ms[:, 0] * (5 - np.log(slower)) + self._grains[-1]
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             late = middle[:, None] - self._grains
             tail = np.where(late < 0, 1.0, waiting * np.exp(-np.maximum(late, 0) / mean_ms))
             beyond = tail.mean(axis=1) > slower
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-        high[over] = math.inf
-        return high
+        return np.asarray(np.where(over, math.inf, high), dtype=np.float64)
 
     def rate_for(self, p90_ms: float, most: float) -> float:
         """The highest rate, up to `most`, whose p90 is within; 0 where even one request's is not."""
@@ -126,7 +125,8 @@ def fit(points: Sequence[Point], servers: int, below: float = math.inf) -> Stati
     )
 
     def errors(x: Sequence[float]) -> NDArray[np.float64]:
-        return weights * np.log(station(x).percentiles(rates, percents) / figures)
+        off = np.log(station(x).percentiles(rates, percents) / figures)
+        return np.asarray(weights * off, dtype=np.float64)
 
     lower = [math.log(least), math.log(_SPREADS[0]), _ALONE[0]]
     upper = [math.log(most), math.log(_SPREADS[1]), _ALONE[1]]
