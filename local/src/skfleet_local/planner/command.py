@@ -26,8 +26,16 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="What may be lost at the peak.",
 )
-@click.option("--from", "evidence", type=FOLDER, help="Results of a load test with PROFILE=steps.")
-@click.option("--against", type=FOLDER, help="Another such run, to hold the queue against.")
+@click.option(
+    "--from",
+    "evidence",
+    type=FOLDER,
+    multiple=True,
+    help="Results of a load test with PROFILE=steps; several of the same fleet are taken together.",
+)
+@click.option(
+    "--against", type=FOLDER, multiple=True, help="Other such runs, to hold the queue against."
+)
 @click.option("--measure", is_flag=True, help="Run that load test on the local fleet first.")
 @click.option(
     "--measure-rate", type=click.IntRange(8), default=400, show_default=True, help="Its last step."
@@ -66,8 +74,8 @@ def plan(
     p90_ms: float,
     zones: int,
     survive: str,
-    evidence: Path | None,
-    against: Path | None,
+    evidence: tuple[Path, ...],
+    against: tuple[Path, ...],
     measure: bool,
     measure_rate: int,
     measure_seconds: int,
@@ -91,7 +99,7 @@ def plan(
     from skfleet_local.planner import plan as plans
     from skfleet_local.run import current, repository
 
-    if measure == (evidence is not None):
+    if measure == bool(evidence):
         raise ConfigurationError(
             "A plan needs to know what a VM takes, from one source.",
             where="--from, --measure",
@@ -111,16 +119,16 @@ def plan(
     sizing.check(ask)
     priced = prices.read(table) if table else None
     checkout = repository()
-    if evidence is None:
-        evidence = measuring.measure(current(), checkout, measure_rate, measure_seconds)
+    if measure:
+        evidence = (measuring.measure(current(), checkout, measure_rate, measure_seconds),)
     made = plans.make(
         ask,
-        found.read(evidence, vcpus, cpu_ms),
+        found.pooled([found.read(folder, vcpus, cpu_ms) for folder in evidence]),
         checkout,
         seed,
         priced,
         machine_type,
-        found.read(against) if against else None,
+        found.pooled([found.read(folder) for folder in against]) if against else None,
     )
     if as_json:
         click.echo(documents.write(made), nl=False)

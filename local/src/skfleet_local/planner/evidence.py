@@ -79,8 +79,9 @@ class Measured:
 
     @property
     def highest(self) -> float:
-        """The highest rate that one VM was seen to hold."""
-        return max(point.rate for point in self.points)
+        """The highest rate that one VM was seen to hold, and that no run saw it miss."""
+        rates = [point.rate for point in self.points]
+        return max((rate for rate in rates if rate < self.not_held), default=min(rates))
 
 
 def read(directory: Path, vcpus: int | None = None, cpu_ms: float | None = None) -> Measured:
@@ -124,6 +125,29 @@ def read(directory: Path, vcpus: int | None = None, cpu_ms: float | None = None)
         not_held=missed,
         cpu_s=cpu_ms / 1000 if cpu_ms is not None else per_request,
         idle_cores=idle,
+    )
+
+
+def pooled(runs: Sequence[Measured]) -> Measured:
+    """Several runs of one fleet as one. Raises ConfigurationError for runs of different fleets."""
+    first = runs[0]
+    for other in runs[1:]:
+        if (other.vms, other.vcpus) != (first.vms, first.vcpus):
+            raise ConfigurationError(
+                f"These runs are of different fleets: {first.vms} VMs of {first.vcpus} vCPUs, "
+                f"{other.vms} of {other.vcpus}.",
+                where=f"{first.run}, {other.run}",
+                hint="Plan by runs of one fleet, the largest one.",
+            )
+    sampled = [run for run in runs if run.cpu_s is not None]
+    return Measured(
+        run=", ".join(run.run for run in runs),
+        vms=first.vms,
+        vcpus=first.vcpus,
+        points=tuple(point for run in runs for point in run.points),
+        not_held=min(run.not_held for run in runs),
+        cpu_s=sum(run.cpu_s or 0 for run in sampled) / len(sampled) if sampled else None,
+        idle_cores=sum(run.idle_cores for run in sampled) / len(sampled) if sampled else 0.0,
     )
 
 

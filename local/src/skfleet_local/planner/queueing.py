@@ -2,10 +2,10 @@
 
 Callers are independent of each other, so arrivals are a Poisson process (M); a request takes what it
 takes (G); a VM answers `servers` at once (c, its vCPUs). A response is a request's time alone on the VM,
-read off the quietest step, and a wait. Erlang's C says how many wait, and Allen and Cunneen's
+read off the quietest steps, and a wait. Erlang's C says how many wait, and Allen and Cunneen's
 approximation how long: the waiting times of those that wait are exponential, with mean
 `spread / (capacity − rate)`. What the fit finds is the capacity and the spread (1 for exponential
-service, below for even, above for bursty); a factor on the quietest step takes its own wait out of it.
+service, below for even, above for bursty); a factor on the quietest steps takes their own wait out of them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from scipy.optimize import least_squares
 from skfleet.errors import ConfigurationError
 
 FEWEST_POINTS = 3  # a fit has three unknowns, each point three figures; fewer follow the noise
-_GRAINS = 50  # points that a distribution of durations is kept as
+_GRAINS = 200  # points that a distribution of durations is kept as
 _BISECTIONS = 36
+_PARTS, _NARROWINGS = 64, 4  # of a search for a rate, each one 64 times finer
 # What is planned by is the p90; the others keep the shape honest.
 _WEIGHTS = {50: 0.5, 90: 1.0, 99: 0.25}
 _SPREADS = (0.05, 50.0)
-_ALONE = (0.5, 1.05)
+_ALONE = (0.5, 1.5)
+_QUIET = 3  # of so many steps one counts as quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,11 @@ class Station:
         low, high = 0.0, min(most, self.capacity * (1 - 1e-9))
         if self.percentile(high) <= p90_ms:
             return high
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.percentile(middle) <= p90_ms else (low, middle)
+        for _ in range(_NARROWINGS):
+            rates = np.linspace(low, high, _PARTS + 1)
+            fast = self.percentiles(rates, np.full(len(rates), 90.0)) <= p90_ms
+            last = max(int(np.argmin(fast)) - 1, 0)  # before the first that is too slow
+            low, high = float(rates[last]), float(rates[last + 1])
         return low
 
 
@@ -106,8 +110,7 @@ def fit(points: Sequence[Point], servers: int, below: float = math.inf) -> Stati
             where="--from",
             hint=f"Measure again with a lower RATE: {FEWEST_POINTS} steps at least must hold.",
         )
-    quietest = min(points, key=lambda point: point.quantiles[90])
-    alone = _grains(quietest.quantiles)
+    alone = _alone(points)
     least = max(point.rate for point in points) * 1.001
     most = max(below, least * 1.05) if math.isfinite(below) else least * 20
 
@@ -148,6 +151,13 @@ def fit(points: Sequence[Point], servers: int, below: float = math.inf) -> Stati
         key=lambda result: float(result.cost),
     )
     return station([float(value) for value in found.x])
+
+
+def _alone(points: Sequence[Point]) -> NDArray[np.float64]:
+    """The shape of durations without a queue: the mean (of logarithms) of the quietest steps."""
+    quiet = sorted(points, key=lambda point: point.quantiles[90])[: max(1, len(points) // _QUIET)]
+    logs = [np.log(_grains(point.quantiles)) for point in quiet]
+    return np.asarray(np.exp(np.mean(logs, axis=0)), dtype=np.float64)
 
 
 def _grains(quantiles: Mapping[int, float]) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
         f"{seen.cpu_ms:.2f} ms of CPU{'' if seen.cpu_measured else ' (not measured)'}",
     )
     yield from _steps("", seen.steps)
-    yield from _steps("another run", plan.against)
+    yield from _steps("against", plan.against)
 
 
 def _steps(name: str, steps: Sequence[FittedStep]) -> Iterator[tuple[str, str]]:
