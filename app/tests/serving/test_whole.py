@@ -20,6 +20,7 @@ from skfleet.artifacts.publish import write_artefact
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.whole import WholeRequests
+from skfleet.serving.worker import HELD_S
 
 from .conftest import IdentityDir, Signer, iap_claims
 from .processes import Gunicorn
@@ -126,6 +127,26 @@ def test_a_caller_not_known_yet_is_left(whole: tuple[WholeRequests, str], iap_ke
     assert answered(requests, with_token(GOOD["form"], iap_key.sign(iap_claims(sub="new")))) is None
 
 
+def test_a_body_in_pieces_is_awaited_and_given_back_where_it_is_not_one(
+    whole: tuple[WholeRequests, str],
+) -> None:
+    requests, token = whole
+    data = with_token(GOOD["npy"], token)
+    for pieces in ((data[:-300], data[-300:]), (data[:-600], data[-600:-300], data[-300:])):
+        *first, last = pieces
+        for piece in first:
+            assert requests.answer(piece) == b""
+            assert requests.holds
+        assert (answered(requests, last) or b"").startswith(b"HTTP/1.1 200 OK")
+        assert not requests.holds
+    assert requests.answer(data[:-300]) == b""
+    assert requests.answer(data[-300:] + b"one byte more") is None
+    assert requests.release() == data[:-300]
+    assert requests.answer(with_token(GOOD["npy"], "unknown")[:-300]) is None
+    assert requests.release() == b""
+    assert answered(requests, data) is not None
+
+
 @pytest.fixture(scope="module")
 def server(
     tmp_path_factory: pytest.TempPathFactory,
@@ -196,6 +217,7 @@ def test_whole_and_in_pieces_are_equal(server: Gunicorn, token: str, name: str) 
     data = with_token({**GOOD, **NOT_PLAIN}[name], token)
     whole = exchanged(server, data, rest_s=REST_S)
     assert whole == exchanged(server, data[:1], data[1:], rest_s=REST_S)
+    assert whole == exchanged(server, data[:-20], data[-20:], rest_s=REST_S)
     assert whole.startswith(b"HTTP/1.1 200") or name not in GOOD
 
 
@@ -213,7 +235,22 @@ def test_damaged_requests_are_equal_whole_and_in_pieces(
     )
     damaged = good[:at] + put + good[at + lost :]
     whole, in_pieces = exchanged(server, damaged), exchanged(server, damaged[:1], damaged[1:])
+    held = exchanged(server, damaged[:-20], damaged[-20:])
     assert whole.split(b"HTTP/1.1 ")[:2] == in_pieces.split(b"HTTP/1.1 ")[:2]
+    assert whole.split(b"HTTP/1.1 ")[:2] == held.split(b"HTTP/1.1 ")[:2]
+
+
+def test_a_body_that_does_not_come_is_waited_for_as_ever(server: Gunicorn, token: str) -> None:
+    data = with_token(GOOD["npy"], token)
+    with closing(socket.create_connection(("127.0.0.1", server.ports["iap"]))) as connection:
+        connection.settimeout(10)
+        time.sleep(0.05)
+        connection.sendall(data[:-300])
+        time.sleep(HELD_S + 0.5)  # by now it is gunicorn's
+        connection.sendall(data[-300:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(data)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_a_connection_goes_on_after_either_way(server: Gunicorn, token: str) -> None:

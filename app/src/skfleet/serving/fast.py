@@ -124,6 +124,18 @@ class FastLane:
         listener = self._service.ports.get(port)
         return listener if listener is not None and listeners.needs_identity(listener) else None
 
+    def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
+        """Whether `at_once` may answer a request with these headers, once its body is there."""
+        service = self._service
+        if self._content is not service.content:
+            self._compile(service.content)
+        route = self._at_once.get((target, found.get(b"content-type", b"")))
+        return (
+            route is not None
+            and length <= route.limit
+            and service.identity.known(listener, _token(found, listener)) is not None
+        )
+
     def at_once(
         self, listener: Listener, target: bytes, found: Headers, body: bytes
     ) -> tuple[bytes, bytes] | None:

@@ -25,6 +25,8 @@ from skfleet.serving.whole import WholeRequests
 # What is on its way when a drained service is told to stop arrives within this; seconds.
 STOP_LINGER_S = 1.0
 POLL_S = 0.05
+# Longest that the rest of a body is awaited here; seconds.
+HELD_S = 1.0
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -36,6 +38,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     _whole: WholeRequests | None = None
     _answered_at = 0.0
+    _let_go_handle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.worker.connections.add(self)
@@ -45,26 +48,50 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._whole = WholeRequests(self.app, listener)
 
     def data_received(self, data: bytes) -> None:
-        if self._whole is not None and self._unused():
-            answer = self._whole.answer(data)
-            if answer is not None:
-                self._safe_write(answer)
-                self.worker.nr += 1
-                self._answered_at = self.worker.loop.time()
-                if self._keepalive_handle is None:
-                    self._arm_keepalive_timer()
+        whole = self._whole
+        if whole is not None and (whole.holds or self._unused()):
+            answer = None if self.worker.stopping else whole.answer(data)
+            if answer:
+                self._answered(answer)
                 return
+            if answer is not None:
+                if self._let_go_handle is None:
+                    self._let_go_handle = self.worker.loop.call_later(HELD_S, self._let_go)
+                return
+            self._let_go()
         super().data_received(data)
+
+    def _answered(self, answer: bytes) -> None:
+        self._cancel_let_go()
+        self._safe_write(answer)
+        self.worker.nr += 1
+        self._answered_at = self.worker.loop.time()
+        if self._keepalive_handle is None:
+            self._arm_keepalive_timer()
+
+    def _let_go(self) -> None:
+        """What was held is gunicorn's, which knows how long a body may take."""
+        self._cancel_let_go()
+        held = self._whole.release() if self._whole is not None else b""
+        if held and not self._closed:
+            super().data_received(held)
+
+    def _cancel_let_go(self) -> None:
+        if self._let_go_handle is not None:
+            self._let_go_handle.cancel()
+            self._let_go_handle = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.worker.connections.discard(self)
         self.worker.share.closed()
+        self._cancel_let_go()
+        self._whole = None
         super().connection_lost(exc)
 
     @property
     def idle(self) -> bool:
         """Between two requests, or before the first."""
-        return bool(self._awaiting_request)
+        return bool(self._awaiting_request) and not (self._whole and self._whole.holds)
 
     def end(self) -> None:
         """Close a connection that is idle."""
