@@ -22,7 +22,7 @@ from skfleet.serving.app import ADMITTED, STARTED, create_app
 from skfleet.serving.batching import Batcher
 from skfleet.serving.bodies import Message, Receive
 from skfleet.serving.errors import Overloaded, ServiceError
-from skfleet.serving.fast_answers import Asked, read_form, read_npy, read_v1, read_v2
+from skfleet.serving.fast_answers import V1_BYTES, Asked, read_form, read_npy, read_v1, read_v2
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, npy, v1, v2
@@ -40,11 +40,13 @@ LOOP_BACKENDS = frozenset({"linear", "onnx"})
 # As measured when the model was published: some graphs take milliseconds.
 LOOP_ROW_US = 200.0
 # Larger bodies take milliseconds to parse, for the same reason; or to answer, where a row takes longer.
-LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024, "sklearn": 8 * 1024}
+LOOP_BODY_BYTES = {"linear": V1_BYTES, "onnx": 8 * 1024, "sklearn": 8 * 1024}
 # Rows of one request that may share a batch with others; more are a batch of their own, in Flask.
 BATCHED_ROWS = 16
 # Bodies that are arrays already: a megabyte costs a linear model half a millisecond.
 LOOP_ARRAY_BYTES = 1024 * 1024
+# Rows of single digits are nearly that.
+LOOP_DIGITS_BYTES = 256 * 1024
 
 FORM_TYPE = form.CONTENT_TYPE.encode()
 JSON_TYPE = v1.CONTENT_TYPE.encode()
@@ -286,7 +288,9 @@ def _routes_of(served: Served, default: bool) -> Iterator[tuple[tuple[str, bytes
         return (path, kind), Route(label, limit, served, read, batcher, path, answers)
 
     v1_path, v1_label = f"/v1/models/{served.name}:predict", "/v1/models/<name>:predict"
-    yield route(v1_path, JSON_TYPE, v1_label, read_v1)
+    together = backend.name == "linear" and served.rows.digits
+    limit = LOOP_DIGITS_BYTES if together else LOOP_BODY_BYTES[backend.name]
+    yield route(v1_path, JSON_TYPE, v1_label, read_v1, limit)
     if default:
         for original in ("/", "/predict"):
             yield route(original, FORM_TYPE, original, read_form)
