@@ -14,6 +14,7 @@ from skfleet_loadtest.verdict import Step
 # As in gate.py; a step is shorter, so chance moves its rate more.
 _RATE_TOLERANCE = 0.05
 _CPU_LIMIT = 0.8
+_QUANTILES = (1, *range(5, 100, 5), 98, 99)
 
 
 def judge_steps(record: Record, figures: Figures) -> list[Step]:
@@ -74,4 +75,11 @@ def _judge(record: Record, figures: Figures, phase: Phase) -> Step:
         keeps_slo=not fleet and not generator and total.valid > 0,
         generator_ok=not generator,
         why=fleet or generator,
+        start=start,
+        end=end,
+        quantiles_ms={
+            str(percent): value
+            for percent in _QUANTILES
+            if (value := histogram.percentile(percent)) is not None
+        },
     )

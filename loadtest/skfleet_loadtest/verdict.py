@@ -81,6 +81,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     keeps_slo: bool
     generator_ok: bool
     why: str = ""
+    start: float = 0.0  # of what is judged, Unix seconds
+    end: float = 0.0
+    quantiles_ms: dict[str, float] = {}  # % → ms; for whoever needs more of the shape than three
 
 
 class Verdict(Document, frozen=True, kw_only=True):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,25 @@ class Fleet:
         if check:
             assert result.returncode == 0, f"{arguments}: {result.stdout}\n{result.stderr}"
         return result
+
+    @contextmanager
+    def watching(self) -> Iterator[Iterator[str]]:
+        """The lines of `status --watch` as they come; Ctrl-C at the end, which is no failure."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "skfleet_local.cli", "status", "--watch", "--interval", "0.5"],
+            env={**os.environ, "SKFLEET_RUN_DIR": str(self.run.root)},
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            yield iter(process.stdout)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
 
     @property
     def state(self) -> State:

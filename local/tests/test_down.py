@@ -39,7 +39,10 @@ def test_down_leaves_nothing_and_can_be_said_twice(start_fleet: Callable[..., An
     fleet = start_fleet("--vms", "1")
     ports = listeners(fleet)
     assert first_taken(ports)
-    assert "ended" in fleet.command("down").stdout
+    with fleet.watching() as lines:
+        next(line for line in lines if "us-central1-" in line)
+        assert "ended" in fleet.command("down").stdout
+        next(line for line in lines if "The fleet is down" in line)
     assert left(fleet.run, ports) == []
     assert "nothing to end" in fleet.command("down").stdout
 

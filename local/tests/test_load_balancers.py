@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -286,3 +287,15 @@ def test_without_iap_nobody_passes(fleet: Any, tokens: Tokens, eventually: Event
     fleet.command("up")  # starts what is missing, and nothing else
     assert fleet.state.processes["cloud"] != cloud
     eventually("200", 20, lambda: post(fleet, token).status_code == 200)
+
+
+def test_who_watches_sees_which_vms_get_the_traffic(fleet: Any, tokens: Tokens) -> None:
+    headers = bearer(tokens.id_token(ACCOUNTS["user"], IAP_CLIENT_ID))
+    busy: dict[str, float] = {}
+    with fleet.watching() as lines:
+        for line in lines:
+            assert post(fleet, headers).status_code == 200
+            if found := re.match(r"(skfleet-\w+) +us-central1-\w +stub +serves +([\d.]+)", line):
+                busy[found[1]] = max(busy.get(found[1], 0.0), float(found[2]))
+                if len(busy) == 2 and all(busy.values()):
+                    break

@@ -5,37 +5,21 @@ Commands import what they need when they run: `down` and `logs` need none of Goo
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 
 from skfleet.errors import SkfleetError
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
+from skfleet_local.failing import failing_well
+from skfleet_local.planner.command import plan
 from skfleet_local.run import current, repository
-
-P = ParamSpec("P")
-
-
-def failing_well(command: Callable[P, None]) -> Callable[P, None]:
-    """Print a SkfleetError and end with its exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except SkfleetError as error:
-            click.echo(f"skfleet-local: {error}", err=True)
-            sys.exit(error.exit_code)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,9 +103,25 @@ def down() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", is_flag=True, help="Again and again, with traffic, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.5, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Of --watch.",
+)
 @failing_well
-def status(as_json: bool) -> None:
+def status(as_json: bool, watch: bool, interval: float) -> None:
     """What the VMs, the load balancers and the cloud say of themselves."""
+    if watch:
+        from skfleet_local import watch as watching
+
+        if as_json:
+            raise click.UsageError("Say either --json or --watch.")
+        watching.show(current(), interval)
+        return
     from skfleet_local import status as states
 
     fleet = states.fleet(current())
@@ -376,6 +376,9 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     if found:
         sys.exit(1)
     click.echo(f"same      {record.verdict}, step by step")
+
+
+main.add_command(plan)
 
 
 @main.command()

@@ -6,6 +6,7 @@ The decision is `decisions.recommend` and `decisions.scale`; here it is measured
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,20 @@ from skfleet_local.decisions import Scaling
 LOOK_S = 60.0
 STABILISATION_S = 600.0
 VCPUS = 2  # of the template's machine type
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
 class Autoscaling:
-    """The control loop of all autoscalers. `root`: the run directory, by which VMs' processes are found."""
+    """The control loop of all autoscalers. `root`: the run directory, by which VMs' processes are found.
+
+    `measure`: another source of a VM's utilisation, for a simulation: everything else is the same there.
+    """
 
     root: Path
     resources: Resources
     time_scale: float
+    measure: Callable[[Instance, float], float | None] | None = None
     _looked: float = float("-inf")
     _ticks: dict[str, tuple[float, int]] = field(default_factory=dict)
     _history: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
@@ -57,9 +62,10 @@ class Autoscaling:
         self, form: dict[str, Any], group: str, scaling: Scaling, now: float, look: bool
     ) -> None:
         if look:
+            measure = self.measure or self._utilisation
             serving = [i for i in self.resources.of_group(group) if i.phase == "run"]
             form["_utilisations"] = [
-                used for item in serving if (used := self._utilisation(item, now)) is not None
+                used for item in serving if (used := measure(item, now)) is not None
             ]
         size, reason = decisions.recommend(form.get("_utilisations", []), scaling)
         form["recommendedSize"], form["_reason"] = size, reason
@@ -71,12 +77,12 @@ class Autoscaling:
 
     def _utilisation(self, instance: Instance, now: float) -> float | None:
         """Share of the VM's CPU since the last look; None at the first."""
-        ticks = sum(map(_cpu_ticks, processes.of_run(self.root, instance.name)))
+        ticks = sum(map(cpu_ticks, processes.of_run(self.root, instance.name)))
         before = self._ticks.get(instance.name)
         self._ticks[instance.name] = (now, ticks)
         if before is None or ticks < before[1] or now <= before[0]:
             return None
-        return (ticks - before[1]) / _TICKS / (now - before[0]) / VCPUS
+        return (ticks - before[1]) / TICKS / (now - before[0]) / VCPUS
 
 
 def policy(form: dict[str, Any], stabilisation_s: float) -> Scaling:
@@ -91,7 +97,8 @@ def policy(form: dict[str, Any], stabilisation_s: float) -> Scaling:
     )
 
 
-def _cpu_ticks(process: processes.Process) -> int:
+def cpu_ticks(process: processes.Process) -> int:
+    """What it used so far, in TICKS a second; none once it ended."""
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_bytes()
     except OSError:
