@@ -46,9 +46,9 @@ options:
   action:
     description:
       - C(info) looks. C(autoscaler) sets mode and minimum. C(recreate), C(delete) and C(resize) change VMs.
-      - C(versions) sets templates, which must be there, and their sizes. C(wait_health) waits for the load
-        balancers' view of VMs, C(wait_serving) until C(size) VMs, those of C(instances) not counted, get traffic
-        from all of them.
+      - C(versions) sets templates, which must be there, and their sizes.
+      - C(wait_health) waits for the load balancers' view of VMs, C(wait_serving) until C(size) VMs, those of
+        C(instances) not counted, get traffic from all of them.
     type: str
     required: true
     choices: [info, autoscaler, recreate, delete, resize, versions, wait_health, wait_serving]
