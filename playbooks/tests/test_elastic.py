@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skfleet_local import processes
+from skfleet_local import client, processes
 from skfleet_local.demo.fleet import serves
 
 from .conftest import VMS, Fleet, assert_clean
@@ -202,3 +202,29 @@ def test_a_lost_zone_costs_no_request_and_a_hotfix_is_possible(at_a: Fleet, zone
         120,
     )
     at_a.assert_at("b")
+
+
+@pytest.mark.full
+def test_a_vm_that_comes_while_the_bucket_is_away_waits_and_says_so(at_a: Fleet) -> None:
+    fault = f"{at_a.shell.run.require_state().addresses.admin_url}/storage/fault"
+    first = {vm["name"] for vm in at_a.shell.status()}
+    with at_a.witnessed() as record:
+        client.session().post(fault, json={"mode": "unavailable"}, timeout=5).raise_for_status()
+        try:
+            at_a.command("skfleet-local", "scale", str(VMS + 1))
+            assert at_a.shell.wait(
+                "it lives and waits",
+                lambda vms: any(
+                    vm["name"] not in first
+                    and (vm["livez"], vm["readyz"]) == ("200", "503")
+                    and "503" in vm["why_not_ready"]
+                    for vm in vms
+                ),
+                90,
+            ), at_a.command("skfleet-local", "status")
+        finally:
+            client.session().post(fault, json={"mode": "none"}, timeout=5).raise_for_status()
+        there(at_a, VMS + 1)
+    assert_clean(record)
+    at_a.command("skfleet-local", "scale", str(VMS))
+    there(at_a, VMS)
