@@ -1,7 +1,7 @@
 """edge.yml, and how its times are scaled for a fleet that a person waits for.
 
-Google's intervals are seconds and minutes. Here the load balancers' intervals, ejections and drain are divided by
-one factor (`time_scale`), autohealing's by two fifths of it: what it must not take for a hang, a
+Google's intervals are seconds and minutes. Here the load balancers' intervals, ejections and drain are
+divided by one factor (`time_scale`), autohealing's by two fifths of it: what it must not take for a hang, a
 restart of the service, lasts as long here as there. Thresholds, retries, request timeouts and the
 initial delay, which is the time of a boot, stay what they are in the cloud.
 """
