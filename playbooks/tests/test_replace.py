@@ -13,17 +13,26 @@ from .test_rollouts import identities
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="session")
-def images(fleet: Fleet) -> dict[str, str]:
-    """Templates by what they are: two good ones, and one whose VMs never converge."""
-    for name in ("good", "better", "bad"):
-        if not fleet.shell.run.image_named(name).exists():  # a fleet that stands may have them
-            fleet.command("skfleet-local", "image", name)
-    converge = fleet.shell.run.image_named("bad") / "runtime/bin/skfleet-converge"
+def baked(fleet: Fleet, name: str) -> str:
+    """An image with a template of that name, baked when it is first asked for."""
+    if not fleet.shell.run.image_named(name).exists():
+        fleet.command("skfleet-local", "image", name)
+    return name
+
+
+def spoilt(fleet: Fleet, name: str) -> str:
+    """The same, of which no VM ever converges."""
+    converge = fleet.shell.run.image_named(baked(fleet, name)) / "runtime/bin/skfleet-converge"
+    good = converge.read_text()
     converge.unlink()  # it may be a link to uv's cache
     converge.write_text("#!/bin/sh\necho this image is broken\nexit 1\n")
     converge.chmod(0o755)
-    return {name: name for name in ("good", "better", "bad")}
+    return good
+
+
+def mend(fleet: Fleet, name: str, good: str) -> None:
+    converge = fleet.shell.run.image_named(name) / "runtime/bin/skfleet-converge"
+    converge.write_text(good)
 
 
 def of_the_group(fleet: Fleet) -> str:
@@ -33,7 +42,7 @@ def of_the_group(fleet: Fleet) -> str:
 
 def other(fleet: Fleet) -> str:
     """A good image that the group is not of."""
-    return "better" if of_the_group(fleet) == "good" else "good"
+    return baked(fleet, "better" if of_the_group(fleet) == "good" else "good")
 
 
 def assert_all_of(fleet: Fleet, image: str) -> None:
@@ -48,7 +57,7 @@ def steps(result: Any, name: str) -> list[dict[str, Any]]:
     return [event for event in result.evidence["events"] if event["step"] == name]
 
 
-def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet, images: dict[str, str]) -> None:
+def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
     before = (at_a.command("skfleet-local", "status", "--json"), at_a.group()["versions"])
     image = other(at_a)
     result = at_a.playbook("replace", "--check", image=image)
@@ -67,7 +76,7 @@ def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet, images: dict[s
 
 
 @pytest.mark.full
-def test_a_new_image_loses_no_request(at_a: Fleet, images: dict[str, str]) -> None:
+def test_a_new_image_loses_no_request(at_a: Fleet) -> None:
     image = other(at_a)
     with at_a.witnessed() as record:
         result = at_a.playbook("replace", image=image)
@@ -91,8 +100,9 @@ def test_a_new_image_loses_no_request(at_a: Fleet, images: dict[str, str]) -> No
 
 
 @pytest.mark.full
-def test_an_image_that_does_not_come_up_goes_back(at_a: Fleet, images: dict[str, str]) -> None:
+def test_an_image_that_does_not_come_up_goes_back(at_a: Fleet) -> None:
     before, was = identities(at_a.command("skfleet-local", "status", "--json")), of_the_group(at_a)
+    spoilt(at_a, "bad")
     with at_a.witnessed() as record:
         result = at_a.playbook("replace", image="bad", rollout_settle_s=60)
     assert result.code != 0
@@ -106,27 +116,20 @@ def test_an_image_that_does_not_come_up_goes_back(at_a: Fleet, images: dict[str,
 
 
 @pytest.mark.full
-def test_a_replacement_that_fails_later_takes_the_first_ones_back(
-    at_a: Fleet, images: dict[str, str]
-) -> None:
+def test_a_replacement_that_fails_later_takes_the_first_ones_back(at_a: Fleet) -> None:
     """The image is good for the canary, and bad from the second VM on."""
     was, image = of_the_group(at_a), other(at_a)
-    converge = at_a.shell.run.image_named(image) / "runtime/bin/skfleet-converge"
-    good = converge.read_text()
+    good: list[str] = []
 
     def spoil(_: str) -> None:
-        converge.unlink()
-        converge.write_text("#!/bin/sh\nexit 1\n")
-        converge.chmod(0o755)
+        good.append(spoilt(at_a, image))
 
     try:
-        with at_a.witnessed() as record, at_a.when("undrain", spoil, nth=2) as spoilt:
+        with at_a.witnessed() as record, at_a.when("undrain", spoil, nth=2):
             result = at_a.playbook("replace", image=image, rollout_settle_s=60)
     finally:
-        converge.unlink()
-        converge.write_text(good)
-        converge.chmod(0o755)
-    assert spoilt
+        mend(at_a, image, *good)
+    assert good
     assert result.code != 0
     assert result.evidence["verdict"] == "rolled-back", result.words
     assert_clean(record)
@@ -134,7 +137,7 @@ def test_a_replacement_that_fails_later_takes_the_first_ones_back(
 
 
 @pytest.mark.full
-def test_a_killed_replacement_is_mended_by_the_next(at_a: Fleet, images: dict[str, str]) -> None:
+def test_a_killed_replacement_is_mended_by_the_next(at_a: Fleet) -> None:
     image = other(at_a)
     killed = at_a.kill_after("recreate", "replace", image=image)
     assert killed.code == -9
@@ -146,9 +149,7 @@ def test_a_killed_replacement_is_mended_by_the_next(at_a: Fleet, images: dict[st
 
 
 @pytest.mark.full
-def test_a_quota_that_keeps_the_canary_from_coming_is_named(
-    at_a: Fleet, images: dict[str, str]
-) -> None:
+def test_a_quota_that_keeps_the_canary_from_coming_is_named(at_a: Fleet) -> None:
     was = of_the_group(at_a)
     at_a.command("skfleet-local", "break", "quota", str(VMS))
     try:
