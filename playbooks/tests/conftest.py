@@ -133,7 +133,8 @@ class Fleet:
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
-        """A JSON object of the fleet in the bucket."""
+        """A JSON object of the fleet in the bucket; empty where there is none."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import storage
 
         from skfleet_local import client
@@ -148,7 +149,10 @@ class Fleet:
             client_options={"api_endpoint": addresses.storage_url},
         )
         blob = api.bucket("skfleet-local").blob(f"fleets/local/{name}")
-        found: dict[str, Any] = json.loads(blob.download_as_bytes())
+        try:
+            found: dict[str, Any] = json.loads(blob.download_as_bytes())
+        except NotFound:
+            return {}
         return found
 
     def compute(self) -> Any:
@@ -226,7 +230,7 @@ class Fleet:
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
         lock = self.document("lock.json")
-        assert (lock["holder"], lock["owed"], lock["left_by"]) == (None, None, "")
+        assert not any(lock.get(name) for name in ("holder", "owed", "left_by")), lock
         assert self.autoscaler() == ("ON", minimum)
 
     def wait_until_at_rest(self) -> None:
