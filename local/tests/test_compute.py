@@ -125,6 +125,30 @@ def test_deleting_instances_shrinks_the_group(compute: Compute, eventually: Even
     settle(compute, eventually, 3)
 
 
+def test_a_schedule_that_is_in_force_brings_its_vms_and_says_so(
+    fleet: Any, compute: Compute, eventually: Eventually
+) -> None:
+    settle(compute, eventually, 3)
+    url = f"{compute.links.region}/autoscalers?autoscaler={AUTOSCALER}"
+    opening = {"minRequiredReplicas": 4, "schedule": "* * * * *", "durationSec": 3600}
+
+    def patch(**policy: Any) -> None:
+        compute.change(url, {"autoscalingPolicy": policy}, method="PATCH")
+
+    with pytest.raises(ApiRefused, match="cron expression"):
+        patch(scalingSchedules={"opening": {**opening, "schedule": "always"}})
+    patch(scalingSchedules={"opening": opening})
+    try:
+        settle(compute, eventually, 4)
+    finally:
+        patch(scalingSchedules={"opening": {**opening, "disabled": True}})
+    events = [json.loads(line) for line in fleet.run.events_file.read_text().splitlines()]
+    said = [event["reason"] for event in events if event["event"] == "autoscale"]
+    assert "schedule 'opening' asks for 4" in said[-1]
+    fleet.command("scale", "3")
+    settle(compute, eventually, 3)
+
+
 def identity(compute: Compute, name: str) -> tuple[str, str]:
     vm = next(vm for vm in managed(compute) if vm["name"] == name)
     return vm.get("id", ""), vm["instance"]

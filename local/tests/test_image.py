@@ -28,7 +28,7 @@ def test_a_vms_disk_is_made_of_the_image_alone(tmp_path: Path) -> None:
     assert [path.name for path in run.root.iterdir() if path.name.startswith(".")] == []
     with tarfile.open(run.image / "runtime/share/skfleet/bundle.tar") as bundle:
         assert "converge.yml" in bundle.getnames()
-    vm = Vm(run, Addresses("127.20.20"), "vm-1", "127.20.20.11")
+    vm = Vm(run, Addresses("127.20.20"), "vm-1", "127.20.20.11", run.image)
     vm.make_disk()
     converge = vm.prefix / "opt/skfleet/runtime/bin/skfleet-converge"
     result = subprocess.run(

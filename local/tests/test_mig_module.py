@@ -216,13 +216,13 @@ def test_resizing_waits_until_the_group_is_at_rest(mig: Mig, at_rest: Any) -> No
 def test_versions_are_compared_by_template_and_size(mig: Mig, at_rest: Any) -> None:
     template = mig("info")["group"]["versions"][0]["template"]
     short = template[template.index("projects/") :]
-    for name in (template, short):
+    for name in (template, short, f"{short}?uniqueId=7"):
         same = mig("versions", versions=[{"template": name}])
         assert not same["changed"], "the same one, however it is written"
         assert not same["changes"]
     missing = mig("versions", versions=[{"template": short + "-none"}])
     assert missing["failed"]
-    assert missing["failure"] == "ComputeRefused"
+    assert missing["failure"] == "ComputeMissing"
     refused = mig("versions", versions=[{"template": template, "percent": 10}])
     assert refused["failed"], "one template is for the rest"
 

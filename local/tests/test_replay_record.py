@@ -122,7 +122,15 @@ def test_only_settings_can_be_made_again() -> None:
             settings_between(record(plan={"batches": [{}], "target": other, "desired": OLD}))
 
 
-@pytest.mark.parametrize("changes", [{"verdict": "refused"}, {"plan": {}}, {"before": ""}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": "refused"},
+        {"plan": {}},
+        {"before": ""},
+        {"plan": {"batches": [{"vms": ["a"]}], "target": NEW, "image": "projects/p/…/new"}},
+    ],
+)
 def test_a_record_without_a_rollout_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(NotReplayable):
         readable(record(**changes))

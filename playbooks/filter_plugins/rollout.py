@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from skfleet.compute.model import short_template
 from skfleet.rollouts import gate
 
 _FOUND = (
@@ -53,7 +54,7 @@ def serving(info: Mapping[str, Any]) -> list[str]:
 def plan_vms(names: Sequence[str], hostvars: Any, info: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The VMs as `skfleet.rollouts.plan` takes them."""
     healthy = set(serving(info))
-    actions = {instance["name"]: instance["action"] for instance in info["instances"]}
+    members = {instance["name"]: instance for instance in info["instances"]}
     found = []
     for name in names:
         looked = hostvars[name].get("vm_found") or {"reachable": False}
@@ -64,7 +65,8 @@ def plan_vms(names: Sequence[str], hostvars: Any, info: Mapping[str, Any]) -> li
                 "reachable": looked["reachable"],
                 **{field: looked[field] for field in _FOUND if field in looked},
                 "serving": name in healthy,
-                "stable": actions.get(name, "NONE") == "NONE",
+                "stable": members.get(name, {}).get("action", "NONE") == "NONE",
+                "template": members.get(name, {}).get("template", ""),
             }
         )
     return found
@@ -106,12 +108,51 @@ def beside(names: Sequence[str], hostvars: Any, target: str) -> str:
     return ""
 
 
-def evidence_hosts(names: Sequence[str], hostvars: Any, recreated: Sequence[str]) -> dict[str, Any]:
-    """What happened to each VM, as `skfleet.rollouts.evidence` takes it."""
+def untouched(batches: Sequence[Mapping[str, Any]], hostvars: Any) -> str:
+    """A VM of the old image, to compare one of the new image with; empty where there is none."""
+    for name in (vm for batch in batches for vm in batch["vms"]):
+        facts = hostvars[name]
+        if not facts.get("rollout_touched") and (facts.get("vm_found") or {}).get("ready"):
+            return name
+    return ""
+
+
+def of_image(info: Mapping[str, Any], image: str) -> list[str]:
+    """The VMs that are made from this template, or will be."""
+    return [
+        instance["name"]
+        for instance in info["instances"]
+        if short_template(instance["template"]) == image
+    ]
+
+
+def surplus(
+    info: Mapping[str, Any], plan: Mapping[str, Any], members: Sequence[str], canary: Sequence[str]
+) -> list[str]:
+    """The VMs that go at a replacement's end: as many as were to come, and never more than came.
+
+    The canary first, then others that are new to the group, those that have nothing yet before all.
+    """
+    there = [instance["name"] for instance in info["instances"] if instance["action"] != "DELETING"]
+    others = [
+        instance["name"]
+        for instance in sorted(info["instances"], key=lambda one: bool(one["address"]))
+        if instance["name"] in there and instance["name"] not in [*members, *canary]
+    ]
+    came = max(0, min(plan["canary"], info["group"]["target_size"] - plan["size"]))
+    return [*(name for name in canary if name in there), *others][:came]
+
+
+def evidence_hosts(
+    names: Sequence[str], hostvars: Any, recreated: Sequence[str], left: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What happened to each VM, as `skfleet.rollouts.evidence` takes it. `left`: those that went."""
     hosts = {}
     for name in names:
         facts = hostvars.get(name) or {}
         state = facts.get("rollout_state", "untouched")
+        if name in left and state == "ok":
+            state = "left"
         hosts[name] = {
             "zone": facts.get("skfleet_zone", ""),
             "before": facts.get("rollout_before", ""),
@@ -252,6 +293,9 @@ class FilterModule:
             "failed_vms": failed_vms,
             "complete": complete,
             "beside": beside,
+            "untouched": untouched,
+            "of_image": of_image,
+            "surplus": surplus,
             "evidence_hosts": evidence_hosts,
             "create_option": create_option,
             "diverged": diverged,

@@ -46,8 +46,9 @@ options:
   action:
     description:
       - C(info) looks. C(autoscaler) sets mode and minimum. C(recreate), C(delete) and C(resize) change VMs.
-      - C(versions) sets templates and their sizes. C(wait_health) waits for the load balancers' view of VMs,
-        C(wait_serving) until C(size) VMs, those of C(instances) not counted, get traffic from all of them.
+      - C(versions) sets templates, which must be there, and their sizes.
+      - C(wait_health) waits for the load balancers' view of VMs, C(wait_serving) until C(size) VMs, those of
+        C(instances) not counted, get traffic from all of them.
     type: str
     required: true
     choices: [info, autoscaler, recreate, delete, resize, versions, wait_health, wait_serving]
@@ -182,7 +183,10 @@ class Mig:
                 "name": group.name,
                 "target_size": group.target_size,
                 "stable": group.status.is_stable,
-                "versions": [{"template": version.instance_template} for version in group.versions],
+                "versions": [
+                    {"template": version.instance_template, **_size(version)}
+                    for version in group.versions
+                ],
             },
             "instances": vms,
             "autoscaler": scaler
@@ -266,6 +270,7 @@ class Mig:
         """Set the group's templates."""
         wanted = []
         for version in self.options["versions"]:
+            self.api.check_template(version["template"])
             size = {key: int(version[key]) for key in ("fixed", "percent") if key in version}
             wanted.append(
                 {"instanceTemplate": version["template"], **({"targetSize": size} if size else {})}
@@ -340,6 +345,13 @@ class Mig:
             self.module.fail_json(msg=words, failure="DeadlinePassed")
         reason = of_errors(failed, self.name)
         self.module.fail_json(msg=f"{words} {reason}", failure=type(reason).__name__)
+
+
+def _size(version: Any) -> dict[str, int]:
+    """The target size as C(versions) takes it; nothing for the rest."""
+    size = version.target_size
+    found = {"fixed": size.fixed, "percent": size.percent} if size else {}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ description:
 options:
   action:
     description:
-      - C(run) gives a new id, C(plan) makes the plan, C(lease) and C(desired) read.
+      - C(run) gives a new id, C(plan) and C(replacement) make a plan, C(lease) and C(desired) read.
       - C(acquire), C(hold), C(owe), C(release) and C(break) work on the lease.
       - C(desire) moves C(desired.json); C(record) writes the evidence.
     type: str
     required: true
-    choices: [run, plan, lease, desired, acquire, hold, owe, release, break, desire, record]
+    choices: [run, plan, replacement, lease, desired, acquire, hold, owe, release, break, desire, record]
   bucket:
     description: C(gs://BUCKET) of the fleet.
     type: str
@@ -70,7 +70,7 @@ answer:
   returned: success
 """
 
-READS = ("run", "plan", "lease", "desired")
+READS = ("run", "plan", "replacement", "lease", "desired")
 WRITES = ("acquire", "hold", "owe", "release", "break", "desire", "record")
 
 
@@ -89,6 +89,8 @@ def act(options: dict[str, Any]) -> tuple[bool, Any]:
         return False, new_run()
     if action == "plan":
         return False, controller.plan(**arguments)
+    if action == "replacement":
+        return False, controller.replacement(**arguments)
     if action == "lease":
         return False, controller.found_lease()
     if action == "desired":

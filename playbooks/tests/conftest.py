@@ -133,7 +133,8 @@ class Fleet:
         return result, log.read_text().splitlines()
 
     def document(self, name: str) -> dict[str, Any]:
-        """A JSON object of the fleet in the bucket."""
+        """A JSON object of the fleet in the bucket; empty where there is none."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import storage
 
         from skfleet_local import client
@@ -148,19 +149,58 @@ class Fleet:
             client_options={"api_endpoint": addresses.storage_url},
         )
         blob = api.bucket("skfleet-local").blob(f"fleets/local/{name}")
-        found: dict[str, Any] = json.loads(blob.download_as_bytes())
+        try:
+            found: dict[str, Any] = json.loads(blob.download_as_bytes())
+        except NotFound:
+            return {}
         return found
+
+    def compute(self) -> Any:
+        """The Compute API as an operator."""
+        from skfleet_local import client
+        from skfleet_local.accounts import ACCOUNTS
+
+        token = client.access_token(self.shell.run, ACCOUNTS["operator"])
+        return client.Compute(self.shell.run.require_state().addresses, token)
 
     def autoscaler(self) -> tuple[str, int]:
         """(mode, minimum)"""
-        from skfleet_local import client
-        from skfleet_local.accounts import ACCOUNTS
         from skfleet_local.compute.project import AUTOSCALER
 
-        token = client.access_token(self.shell.run, ACCOUNTS["operator"])
-        compute = client.Compute(self.shell.run.require_state().addresses, token)
+        compute = self.compute()
         policy = compute.call("GET", compute.links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
         return str(policy["mode"]), int(policy["minNumReplicas"])
+
+    def set_autoscaler(self, **policy: Any) -> None:
+        """Fields of its policy, as published."""
+        from skfleet_local.compute.project import AUTOSCALER
+
+        compute = self.compute()
+        url = f"{compute.links.region}/autoscalers?autoscaler={AUTOSCALER}"
+        compute.change(url, {"autoscalingPolicy": policy}, method="PATCH")
+
+    def group(self) -> dict[str, Any]:
+        """The group, as published."""
+        from skfleet_local.compute.project import GROUP
+
+        compute = self.compute()
+        found: dict[str, Any] = compute.call("GET", compute.links.manager(GROUP))
+        return found
+
+    def templates(self) -> dict[str, str]:
+        """VM → name of the template that it was made from."""
+        compute, group = self.compute(), self.group()
+        vms = compute.call("POST", f"{group['selfLink']}/listManagedInstances")["managedInstances"]
+        return {
+            vm["name"]: vm["version"]["instanceTemplate"].rpartition("/")[2]
+            for vm in vms
+            if vm["currentAction"] != "DELETING"
+        }
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the group did and why."""
+        lines = self.shell.run.events_file.read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def marks(self) -> list[str]:
         """VMs that say they are draining."""
@@ -190,7 +230,7 @@ class Fleet:
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
         lock = self.document("lock.json")
-        assert (lock["holder"], lock["owed"], lock["left_by"]) == (None, None, "")
+        assert not any(lock.get(name) for name in ("holder", "owed", "left_by")), lock
         assert self.autoscaler() == ("ON", minimum)
 
     def wait_until_at_rest(self) -> None:
@@ -225,14 +265,14 @@ class Fleet:
             thread.join(60)
 
     @contextmanager
-    def witnessed(self, enough: int = ENOUGH) -> Iterator[dict[str, Any]]:
+    def witnessed(self, enough: int = ENOUGH, rate: int = RATE) -> Iterator[dict[str, Any]]:
         """A witness around what is done; the record is there afterwards, of `enough` requests at least."""
-        record, stop = self.directory / "witness.json", self.directory / "stop"
+        record, stop = self.directory / f"witness-{rate}.json", self.directory / f"stop-{rate}"
         for path in (record, stop):
             path.unlink(missing_ok=True)
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "skfleet_loadtest", "witness", "--rate", str(RATE)),
+                *(sys.executable, "-m", "skfleet_loadtest", "witness", "--rate", str(rate)),
                 *("--until-file", str(stop), "--record", str(record)),
             ],
             env=self.environment,
@@ -246,7 +286,7 @@ class Fleet:
         try:
             time.sleep(2)
             yield found
-            time.sleep(max(0.0, began + 3 + enough / RATE - time.monotonic()))
+            time.sleep(max(0.0, began + 3 + enough / rate - time.monotonic()))
             stop.touch()
             said, _ = process.communicate(timeout=60)
             assert record.exists(), said

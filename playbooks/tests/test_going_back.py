@@ -97,7 +97,6 @@ def corrupt(at_a: Fleet) -> Iterator[Path]:
     path.write_bytes(good)
 
 
-@pytest.mark.full
 def test_a_model_that_cannot_be_loaded_is_refused_by_the_plan(at_a: Fleet, corrupt: Path) -> None:
     fresh = at_a.directory / "other-controller"
     result = at_a.playbook("rollout", release="m", rollout_evidence_directory=str(fresh))
@@ -107,7 +106,6 @@ def test_a_model_that_cannot_be_loaded_is_refused_by_the_plan(at_a: Fleet, corru
     at_a.assert_at("a")
 
 
-@pytest.mark.full
 def test_a_model_corrupted_after_the_plan_stops_at_the_first_vm(at_a: Fleet, corrupt: Path) -> None:
     """The controller has verified it before; the VM verifies it again."""
     bad = corrupt.read_bytes()
@@ -139,7 +137,6 @@ def cut(fleet: Fleet) -> Iterator[tuple[Path, Callable[[str], None]]]:
         path.unlink()
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("step", sampled(["stage", "drain", "activate", "undrain"], 1, "lost"))
 def test_a_vm_that_cannot_be_reached_midway_is_recreated(at_a: Fleet, cut: Any, step: str) -> None:
     inventory, cut_off = cut

@@ -14,9 +14,9 @@ import pytest
 
 from .conftest import FULL, SEED, VMS, Fleet, Result, sampled
 
-pytestmark = [pytest.mark.fleet, pytest.mark.full]
+pytestmark = pytest.mark.fleet
 
-SAMPLE = 5
+SAMPLE = 3
 # Shorter than elsewhere: what is held here is state, and no gate's verdict.
 BRIEF = {"rollout_soak_s": 1, "rollout_expected_s": {}, "rollout_capacity": 0.5}
 
@@ -49,7 +49,7 @@ def chosen(everything: list[Boundary]) -> list[Boundary]:
     others = [boundary for boundary in everything if boundary.play != "Roll"]
     if FULL:
         return everything
-    return [*sampled(touching, SAMPLE - 2, "touching"), *sampled(others, 2, "others")]
+    return [*sampled(touching, SAMPLE - 1, "touching"), *sampled(others, 1, "others")]
 
 
 def rolled(fleet: Fleet, release: str) -> Result:
@@ -112,6 +112,8 @@ def test_unlock_gives_back_what_a_killed_run_took(at_a: Fleet) -> None:
     at_a.assert_at("a")
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
 def test_a_controller_that_lost_its_lease_touches_nothing_more(at_a: Fleet) -> None:
     def unlock(_: str) -> None:
         assert at_a.playbook("unlock").code == 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from skfleet.artifacts.store import Store
 from skfleet.errors import (
@@ -91,3 +94,40 @@ def test_listing_names_what_is_below(store: Store, bucket: str) -> None:
     store.create(f"{bucket}/x/2", b"2")
     store.create(f"{bucket}/y/1", b"1")
     assert sorted(store.list(f"{bucket}/x/")) == [f"{bucket}/x/1", f"{bucket}/x/2"]
+
+
+@pytest.fixture
+def damaging_url(object_store_url: str) -> Iterator[str]:
+    """The object server behind a line that changes the first byte of what is downloaded."""
+
+    class Line(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = requests.get(object_store_url + self.path, timeout=10)
+            body = answer.content
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(bytes([body[0] ^ 1]) + body[1:] if "/download/" in self.path else body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Line)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_bytes_damaged_on_their_way_are_refused(
+    store: Store, bucket: str, damaging_url: str
+) -> None:
+    store.create(f"{bucket}/a", b"one")
+    with pytest.raises(IntegrityError, match="crc32c"):
+        Store(damaging_url, timeout_s=5).read(f"{bucket}/a")
+    assert store.read(f"{bucket}/a").data == b"one"

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skfleet.artifacts.manifest import Feature
+from skfleet.serving.errors import ServiceError
+from skfleet.serving.protocols import v1
 from skfleet.serving.protocols.rows import RowCheck
 
 from .calls import call
@@ -140,3 +144,43 @@ def test_binary_tensors_are_answered_alike_on_both_lanes(
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert answers[0].json["id"] == "7"
+
+
+DIGITS = RowCheck([Feature(name=f"f{i}", low=0, high=3, integer=True) for i in range(3)])
+ROW_TEXTS = st.sampled_from(
+    ["[0,1,2]", "[0, 1, 2]", "[ 3\n,1,\t2]", "[1,1,1]"] * 3
+    + ["[0,1,4]", "[0,1]", "[0,1,2,3]", "[0,1,2.0]", "[0,01,2]", "[0,1 1,2]", "[0,-1,2]", "[0,1,]"]
+    + ['[0,"1",2]', "[0,1,true]", "[[0,1,2]]", "[0,1,2", "0,1,2]", "[0;1,2]", "{}", "[0,1,1e0]"]
+    + ["[0,1,null]", ""]
+)  # fmt: skip
+
+
+@given(st.lists(ROW_TEXTS, min_size=1, max_size=4), st.sampled_from([",", ", ", " ", ",,"]))
+def test_digits_read_together_are_what_they_are_one_by_one(rows: list[str], comma: str) -> None:
+    """The same rows and the same refusals, however the body is written."""
+    many = "[0,1,2]," * 300
+    body = f'{{"instances": [{many}{comma.join(rows)}]}}'.encode()
+    assert len(body) > v1.TOGETHER_BYTES
+
+    def outcome(check: RowCheck) -> Any:
+        try:
+            return np.asarray(v1.parse(body, check).instances).tolist()
+        except ServiceError as error:
+            return error.body()
+
+    slow = RowCheck(DIGITS.features)
+    slow.digits = False
+    assert DIGITS.digits
+    assert outcome(DIGITS) == outcome(slow)
+
+
+def test_rows_of_digits_are_read_together() -> None:
+    rows = [[0, 1, 2], [3, 0, 1]] * 200
+    for written in (
+        json.dumps(rows),
+        json.dumps(rows, indent=1),
+        json.dumps(rows).replace(" ", ""),
+    ):
+        found = DIGITS.from_digits(written.encode())
+        assert found is not None
+        assert found.tolist() == rows

@@ -100,6 +100,12 @@ def kinds() -> dict[str, Kind]:
         "HistGradientBoosting": Kind(
             HistGradientBoostingClassifier(max_iter=20), NUMBERS, x, binary, graph
         ),
+        # ONNX has no bitsets of categories, and is found out.
+        "HistGradientBoosting-categories": Kind(
+            HistGradientBoostingClassifier(max_iter=20, categorical_features=[WIDTH - 1]),
+            [*NUMBERS[:-1], Feature(name=f"f{WIDTH - 1}", low=-4, high=4, integer=True)],
+            np.column_stack([x[:, :-1], np.round(x[:, -1])]), binary, ("sklearn",),
+        ),
         "KNeighbors": Kind(KNeighborsClassifier(), NUMBERS, x, binary, graph),
     }  # fmt: skip
 

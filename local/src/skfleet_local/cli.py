@@ -211,6 +211,28 @@ def scale(size: int) -> None:
     click.echo(f"target size {size}")
 
 
+@main.command()
+@click.argument("name")
+@failing_well
+def image(name: str) -> None:
+    """Bake another image from the checkout, with an instance template NAME for playbooks/replace.yml."""
+    from skfleet_local import client, terraform
+    from skfleet_local import image as images
+    from skfleet_local.accounts import ACCOUNTS
+
+    run = current()
+    state = run.require_state()
+    if state.layers:
+        raise SkfleetError("VMs that are real hosts have the layer that was given.", where="image")
+    compute = client.Compute(state.addresses, client.access_token(run, ACCOUNTS["terraform"]))
+    if compute.find(compute.links.template(name)) is not None:
+        raise SkfleetError(f"There is a template '{name}' already.", where="image")
+    images.bake(run, repository(), run.image_named(name))
+    templates = f"{compute.links.project}/global/instanceTemplates"
+    compute.change(templates, terraform.template(name, name))
+    click.echo(name)
+
+
 @main.group(name="break")
 def break_() -> None:
     """Break something, to see it mended."""

@@ -1,7 +1,8 @@
 """What a managed instance group decides, as pure functions of what it sees.
 
 No clock, no I/O, no randomness: the running stand-in and any simulation call the same functions.
-Sources: Google's pages on autohealing, on distributing VMs over zones and on scaling in.
+Sources: Google's pages on autohealing, on distributing VMs over zones and on the autoscaler's decisions, and
+what its API's discovery document says of `AutoscalingPolicy`.
 """
 
 from __future__ import annotations
@@ -134,6 +135,33 @@ class Scaling:
     maximum: int
     target: float  # share of a VM's CPU
     stabilisation_s: float = 600.0
+    cool_down_s: float = 60.0  # until a VM's use is that of a VM that serves
+    # Scale-in control: so many VMs, or per cent, below the window's highest recommendation at most.
+    scale_in_fixed: int | None = None
+    scale_in_percent: int | None = None
+    scale_in_window_s: float = 600.0
+
+    def floor(self, highest: int) -> int:
+        """The smallest size that scale-in control lets a group of this peak have."""
+        if self.scale_in_fixed is not None:
+            return highest - self.scale_in_fixed
+        if self.scale_in_percent is not None:
+            return highest - max(1, highest * self.scale_in_percent // 100)
+        return 0
+
+
+def counted(
+    samples: Sequence[tuple[float, float]], size: int, scaling: Scaling
+) -> tuple[float, ...]:
+    """The utilisations to recommend by, of (utilisation, seconds since its boot) of each VM.
+
+    VMs that are in their cool-down say nothing for a larger group, what a boot costs is no load; but as
+    long as they work the group is not made smaller for it either.
+    """
+    ready = [used for used, age in samples if age >= scaling.cool_down_s]
+    young = sum(used for used, age in samples if age < scaling.cool_down_s)
+    holding = min(young, max(0.0, size * scaling.target - sum(ready)))
+    return (*ready, holding) if holding > 0 else tuple(ready)
 
 
 def recommend(utilisations: Sequence[float], scaling: Scaling) -> tuple[int, str]:
@@ -171,4 +199,10 @@ def scale(
     if history[0][0] > now - scaling.stabilisation_s:
         return size, "the stabilisation window is not over"
     highest = max(window, default=newest)
-    return (highest, "scale in") if highest < size else (size, "the size is right")
+    if highest >= size:
+        return size, "the size is right"
+    peak = max(wanted for at, wanted in history if at >= now - scaling.scale_in_window_s)
+    lowest = min(size, scaling.floor(max(peak, highest)))
+    if lowest > highest:
+        return lowest, f"scale-in control: from a peak of {peak} to {lowest} for now"
+    return highest, "scale in"

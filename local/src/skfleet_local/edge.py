@@ -1,7 +1,7 @@
 """edge.yml, and how its times are scaled for a fleet that a person waits for.
 
-Google's intervals are seconds and minutes. Here the load balancers' intervals and drain are divided by
-one factor (`time_scale`), autohealing's by two fifths of it: what it must not take for a hang, a
+Google's intervals are seconds and minutes. Here the load balancers' intervals, ejections and drain are
+divided by one factor (`time_scale`), autohealing's by two fifths of it: what it must not take for a hang, a
 restart of the service, lasts as long here as there. Thresholds, retries, request timeouts and the
 initial delay, which is the time of a boot, stay what they are in the cloud.
 """
@@ -73,6 +73,15 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     per_try_timeout_s: float
 
 
+class Outliers(msgspec.Struct, frozen=True, kw_only=True):
+    """When a load balancer takes a VM out by what it answers; times in seconds."""
+
+    consecutive_gateway_failures: int
+    interval_s: float
+    ejection_s: float
+    max_ejection_percent: int
+
+
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """In seconds."""
 
@@ -88,6 +97,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     listeners: Listeners
     health_checks: HealthChecks
     retries: Retries
+    outliers: Outliers
     timeouts: Timeouts
 
     def _healing_factor(self, factor: float) -> float:
@@ -103,6 +113,11 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
             health_checks=HealthChecks(
                 readiness=self.health_checks.readiness.scaled(factor),
                 liveness=self.health_checks.liveness.scaled(self._healing_factor(factor)),
+            ),
+            outliers=msgspec.structs.replace(
+                self.outliers,
+                interval_s=self.outliers.interval_s / factor,
+                ejection_s=self.outliers.ejection_s / factor,
             ),
             timeouts=msgspec.structs.replace(
                 self.timeouts, drain_s=max(self.timeouts.drain_s / factor, self.timeouts.request_s)

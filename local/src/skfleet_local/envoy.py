@@ -269,6 +269,16 @@ def _cluster(name: str, run: Run, edge: Edge) -> dict[str, Any]:
                 "event_logger": [_health_log(run)],
             }
         ],
+        # Of Envoy's detectors the one that edge.yml asks Google's for.
+        "outlier_detection": {
+            "consecutive_gateway_failure": edge.outliers.consecutive_gateway_failures,
+            "enforcing_consecutive_gateway_failure": 100,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_success_rate": 0,
+            "interval": _seconds(edge.outliers.interval_s),
+            "base_ejection_time": _seconds(edge.outliers.ejection_s),
+            "max_ejection_percent": edge.outliers.max_ejection_percent,
+        },
         # Google's back ends have no such limits; Envoy's defaults would answer 503 (`UO`).
         "circuit_breakers": {
             "thresholds": [

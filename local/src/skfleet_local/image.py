@@ -23,10 +23,12 @@ class ImageFailed(SkfleetError):
     """The image cannot be made."""
 
 
-def bake(run: Run, repository: Path) -> None:
-    """Make the image unless the run has it. It appears at once and whole."""
-    if run.image.exists():
+def bake(run: Run, repository: Path, image: Path | None = None) -> None:
+    """Make an image, the family's own by default, unless the run has it. It appears at once and whole."""
+    image = image or run.image
+    if image.exists():
         return
+    image.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".image-", dir=run.root))
     try:
         runtime = scratch / "runtime"
@@ -45,8 +47,8 @@ def bake(run: Run, repository: Path) -> None:
         bundle.parent.mkdir(parents=True)
         bundle.write_bytes(make_bundle(repository))
         wheel.unlink()
-        _compile(runtime, scratch, run.image)
-        scratch.rename(run.image)
+        _compile(runtime, scratch, image)
+        scratch.rename(image)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

@@ -104,6 +104,10 @@ class Run:
         """What every VM's disk is made of."""
         return self.root / "image"
 
+    def image_named(self, name: str) -> Path:
+        """Another image of the project; `image` is what the family names."""
+        return self.root / "images" / name
+
     @property
     def trusted_keys(self) -> Path:
         """Public keys that every VM's disk gets; not there where VMs ask for no signatures."""

@@ -66,10 +66,10 @@ def apply_artifacts(addresses: Addresses, token: str) -> None:
     _environment(addresses, token, iap_audience())
 
 
-def template() -> dict[str, Any]:
-    """The instance template: one metadata key of ours, Google's own, and the VMs' account."""
+def template(name: str = TEMPLATE, image: str = "family/skfleet") -> dict[str, Any]:
+    """An instance template: one metadata key of ours, Google's own, and the VMs' account."""
     return {
-        "name": TEMPLATE,
+        "name": name,
         "properties": {
             "machineType": "e2-standard-2",
             "metadata": {
@@ -89,7 +89,7 @@ def template() -> dict[str, Any]:
                     "boot": True,
                     "autoDelete": True,
                     "initializeParams": {
-                        "sourceImage": f"projects/{PROJECT}/global/images/family/skfleet"
+                        "sourceImage": f"projects/{PROJECT}/global/images/{image}"
                     },
                 }
             ],

@@ -71,6 +71,7 @@ class Vm:
     addresses: Addresses
     name: str
     address: str
+    image: Path  # what its disk is made of
 
     @property
     def prefix(self) -> Path:
@@ -99,7 +100,7 @@ class Vm:
             "run",
         ):
             (self.prefix / folder).mkdir(parents=True)
-        (self.prefix / "opt/skfleet/runtime").symlink_to(self.run.image / "runtime")
+        (self.prefix / "opt/skfleet/runtime").symlink_to(self.image / "runtime")
         host = self.prefix / "etc/skfleet"
         host.joinpath("host.yml").write_text(yaml.safe_dump(self.host_variables(), sort_keys=False))
         if self.run.trusted_keys.exists():

@@ -34,6 +34,22 @@ resource "google_compute_backend_service" "this" {
   connection_draining_timeout_sec = var.edge.timeouts.drain_s
   custom_response_headers         = ["Strict-Transport-Security: max-age=31536000"]
 
+  # Each proxy by itself takes a VM out that answers it nothing: a hung VM would hold a share of all requests until its health
+  # check has failed. Of Google's detectors this one alone: a model that answers 500 to bad rows is no bad VM.
+  outlier_detection {
+    consecutive_gateway_failure           = var.edge.outliers.consecutive_gateway_failures
+    enforcing_consecutive_gateway_failure = 100
+    enforcing_consecutive_errors          = 0
+    enforcing_success_rate                = 0
+    max_ejection_percent                  = var.edge.outliers.max_ejection_percent
+    interval {
+      seconds = var.edge.outliers.interval_s
+    }
+    base_ejection_time {
+      seconds = var.edge.outliers.ejection_s
+    }
+  }
+
   dynamic "backend" {
     for_each = var.backends
     content {

@@ -67,7 +67,7 @@ variable "backends" {
 }
 
 variable "edge" {
-  description = "Listener, readiness check, retries and timeouts, as edge.yml declares them."
+  description = "Listener, readiness check, retries, outliers and timeouts, as edge.yml declares them."
   type = object({
     listeners = object({
       iap    = object({ name = string, port = number })
@@ -87,6 +87,12 @@ variable "edge" {
       attempts          = number
       per_try_timeout_s = number
     })
+    outliers = object({
+      consecutive_gateway_failures = number
+      interval_s                   = number
+      ejection_s                   = number
+      max_ejection_percent         = number
+    })
     timeouts = object({
       request_s          = number
       drain_s            = number
@@ -98,6 +104,11 @@ variable "edge" {
   validation {
     condition     = var.edge.timeouts.drain_s >= var.edge.timeouts.request_s
     error_message = "timeouts.drain_s must not be below request_s: draining would cut requests that may still be answered."
+  }
+
+  validation {
+    condition     = var.edge.outliers.max_ejection_percent > 0 && var.edge.outliers.max_ejection_percent < 100
+    error_message = "outliers.max_ejection_percent must lie between 0 and 100: above 0, or nothing is taken out; below 100, or nobody may be left."
   }
 
   validation {

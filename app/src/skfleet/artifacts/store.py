@@ -21,6 +21,7 @@ import google.auth.exceptions
 import requests
 from google.api_core import exceptions as api
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from skfleet.artifacts.signing import SUFFIX, WHOLE, Resources, Signer, Trust
@@ -282,6 +283,12 @@ def _named_failures(where: str) -> Iterator[None]:
             "Somebody else wrote the object first; nothing was changed.",
             where=where,
             hint="Look at what is there now and try again.",
+        ) from None
+    except DataCorruption:
+        raise IntegrityError(
+            "The bytes that came are not the ones that were stored: their crc32c differs.",
+            where=where,
+            hint="Try again; if it stays, the object is damaged: publish it again under a new name.",
         ) from None
     except (api.Forbidden, api.Unauthorized) as error:
         raise StoreUnavailable(

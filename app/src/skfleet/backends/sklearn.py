@@ -23,6 +23,8 @@ FILE_NAME = "model.skops"
 # own holders of numbers: none runs what a file says. Trees and neighbours are C structures, which damaged
 # numbers may crash; what is loaded has the digest that its publisher gave it.
 TRUSTED_TYPES: tuple[str, ...] = (
+    # Categorical boosting checks its columns by a partial; what a partial calls must be trusted itself.
+    "functools.partial",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -35,6 +37,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils.validation.check_array",
 )
 
 

@@ -6,7 +6,6 @@ Google does them once, are tried again when the API cannot be reached or is over
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 import uuid
@@ -26,7 +25,15 @@ from skfleet.compute.errors import (
     of_answer,
     of_errors,
 )
-from skfleet.compute.model import Autoscaler, Group, HealthStatus, Instance, Managed, Operation
+from skfleet.compute.model import (
+    Autoscaler,
+    Group,
+    HealthStatus,
+    Instance,
+    Managed,
+    Operation,
+    short_template,
+)
 
 ENDPOINT = "https://compute.googleapis.com/compute/v1"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -125,6 +132,10 @@ class Compute:
             else:
                 return True
         raise AssertionError("unreachable")
+
+    def check_template(self, link: str) -> None:
+        """instanceTemplates.get, global or regional; raises ComputeMissing where there is none."""
+        self._call("GET", f"{self._base.partition('/projects/')[0]}/{short_template(link)}")
 
     # Autoscaler
 
@@ -261,8 +272,7 @@ def _comparable(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
     """Templates by name, with their sizes as asked for; `calculated` is the API's own."""
     return [
         (
-            # `https://…/v1/projects/…` and `projects/…` are the same one.
-            re.sub(r"^.*?(?=projects/)", "", str(version["instanceTemplate"])),
+            short_template(str(version["instanceTemplate"])),
             {k: v for k, v in (version.get("targetSize") or {}).items() if k != "calculated"},
         )
         for version in versions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -144,3 +145,8 @@ class Operation(_Resource, frozen=True):
     self_link: str
     status: str
     error: dict[str, Any] = {}
+
+
+def short_template(link: str) -> str:
+    """A template's link as `projects/…`: `https://…/v1/projects/…` and `…?uniqueId=…` name the same one."""
+    return re.sub(r"^.*?(?=projects/)", "", link).partition("?")[0]

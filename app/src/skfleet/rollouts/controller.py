@@ -26,7 +26,7 @@ from skfleet.errors import (
 )
 from skfleet.releases import operations
 from skfleet.releases.release import Release
-from skfleet.rollouts import changes, evidence, lease, plan
+from skfleet.rollouts import changes, evidence, lease, plan, replacement
 from skfleet.rollouts.plan import Refusal
 
 
@@ -123,6 +123,50 @@ class Controller:
             "answers": msgspec.to_builtins(changed or []),
             "left_by": left.lease.left_by or self._dead_run(left.lease),
             "lines": _lines(made, running.get(desired), target, changed or [], found),
+        }
+
+    def replacement(
+        self,
+        *,
+        image: str,
+        versions: Sequence[Mapping[str, Any]],
+        vms: Sequence[Mapping[str, Any]],
+        members: Sequence[str],
+        group: Mapping[str, Any],
+        canary: int | str,
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The plan of a replacement, in the fields of a rollout's that the shared tasks read."""
+        desired, _ = self.desired()
+        if not desired:
+            raise SkfleetError(
+                "The fleet has no desired release: there is nothing to judge an image by.",
+                where=f"fleets/{self.fleet}/desired.json",
+                hint="`skfleet release desire ID`, then try again.",
+            )
+        release = msgspec.to_builtins(self.wanted(desired, None))
+        left = lease.read(self.store, self._lease)
+        left_by = left.lease.left_by or self._dead_run(left.lease)
+        made = replacement.make(
+            image=image,
+            versions=msgspec.convert(versions, list[replacement.Version]),
+            vms=msgspec.convert(vms, list[replacement.Vm]),
+            members=members,
+            group=msgspec.convert(group, plan.Group),
+            canary=canary,
+            options=msgspec.convert(options, plan.Options),
+            left_by=left_by,
+        )
+        return {
+            **msgspec.to_builtins(made),
+            "refused": [refusal.words for refusal in made.refused],
+            "release": desired,
+            "before": desired,
+            "target": release,
+            "desired": release,
+            "hot_from": [],
+            "left_by": left_by,
+            "lines": replacement.lines(made),
         }
 
     def _running(self, names: set[str]) -> dict[str, Release]:
@@ -263,8 +307,14 @@ class Controller:
         events = evidence.read_events(self.directory / f"{run}.events")
         hosts = {name: evidence.placed(name, host, events) for name, host in hosts.items()}
         more = fields.pop("said", [])
+        moved = fields["plan"].get("image")
+        what = f"Release '{fields['release']}'"
+        back = f"'{fields['before']}'" if fields["before"] else "no release"
+        if moved:
+            what = f"Image '{replacement.short(moved)}'"
+            back = f"'{replacement.short(fields['plan']['image_before'])}'"
         said = fields.pop("words", None) or [
-            *evidence.words(fields["verdict"], fields["release"], fields["before"], hosts),
+            *evidence.words(fields["verdict"], what, back, hosts),
             *more,
         ]
         document = evidence.Evidence(

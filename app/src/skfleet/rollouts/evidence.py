@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """How a VM came through. `state`: ok, failed, recreated or untouched."""
+    """How a VM came through. `state`: ok, failed, recreated, untouched, or left (a canary that went)."""
 
     zone: str = ""
     before: str = ""  # release it served
@@ -142,20 +142,19 @@ def placed(name: str, host: Host, events: Iterable[Event]) -> Host:
     return msgspec.structs.replace(host, words=f"{step}: {host.words}")
 
 
-def words(verdict: Outcome, release: str, before: str, hosts: Mapping[str, Host]) -> list[str]:
-    """What happened, in sentences for a person."""
+def words(verdict: Outcome, what: str, back: str, hosts: Mapping[str, Host]) -> list[str]:
+    """What happened, in sentences for a person. `what`: that moved; `back`: what was there before."""
     moved = [name for name, host in hosts.items() if host.state == "ok"]
     failed = {name: host for name, host in hosts.items() if host.words}
     said = [f"{name}: {host.words}" for name, host in failed.items()]
     recreated = [name for name, host in hosts.items() if host.state == "recreated"]
     if recreated:
         said.append(f"{', '.join(recreated)} could not be brought back and was recreated.")
-    back = f"'{before}'" if before else "no release"
     first = {
-        "rolled-out": f"Release '{release}' is on {len(moved)} VMs, and is the desired one.",
-        "rolled-back": f"Release '{release}' did not pass, and the fleet is back at {back}.",
-        "refused": f"Release '{release}' was not begun with; nothing has changed.",
-        "failed": f"Release '{release}' did not get through, and the fleet needs a look: "
+        "rolled-out": f"{what} is on {len(moved)} VMs, and is the desired one.",
+        "rolled-back": f"{what} did not pass, and the fleet is back at {back}.",
+        "refused": f"{what} was not begun with; nothing has changed.",
+        "failed": f"{what} did not get through, and the fleet needs a look: "
         "playbooks/status.yml says what is where.",
     }[verdict]
     return [first, *said]

@@ -121,13 +121,13 @@ def make(
     `running`: the releases that VMs serve, by id. `members`: names of the group's VMs. `left_by`: the
     run of a controller that died. `answers_changed`: golden predictions that differ, None for 'may'.
     """
-    _check(options)
+    check(options)
     hot = sorted(name for name, release in running.items() if is_hot(release, target))
     moving = order([vm for vm in vms if need(vm, target.id) != "nothing"])
-    batches = _batches(moving, vms, hot, group, options)
+    batches = batches_of(moving, vms, hot, group, options)
     found = [
         *_unfit(target, vms),
-        *_unsafe(vms, set(members), group, left_by, first=not desired),
+        *unsafe(vms, set(members), group, left_by, first=not desired),
         *_starved(batches, group, options),
     ]
     if answers_changed:
@@ -173,7 +173,7 @@ def is_hot(running: Release, target: Release) -> bool:
     return all(before[field] == after[field] for field in before if field not in _HOT)
 
 
-def size_of(text: int | str, total: int) -> int:
+def size_of(text: int | str, total: int, where: str = "rollout_batches") -> int:
     """`2` or `"25%"` of `total` as a number of VMs, at least 1; raises ConfigurationError."""
     if isinstance(text, str) and text.endswith("%") and text[:-1].isdecimal():
         share = int(text[:-1])
@@ -182,21 +182,28 @@ def size_of(text: int | str, total: int) -> int:
     elif str(text).isdecimal() and int(text) > 0:
         return int(text)
     raise ConfigurationError(
-        f"'{text}' is no size of a batch.",
-        where="rollout_batches",
-        hint="Write numbers of VMs and percentages: [1, '25%', '100%'].",
+        f"'{text}' is no number of VMs and no share of them.",
+        where=where,
+        hint="Write numbers of VMs and percentages, as [1, '25%', '100%'].",
     )
 
 
-def _batches(
-    moving: Sequence[Vm], vms: Sequence[Vm], hot: Sequence[str], group: Group, options: Options
+def batches_of(
+    moving: Sequence[Vm],
+    vms: Sequence[Vm],
+    hot: Sequence[str],
+    group: Group,
+    options: Options,
+    extra: int = 0,
 ) -> list[Batch]:
+    """Who moves at once, zone by zone. `extra`: VMs that have come before, and serve."""
+
     def leaves(vm: Vm) -> bool:
         """A VM that serves nobody, or that only reloads, costs no capacity."""
         return vm.serving and vm.release not in hot
 
     required = math.ceil(options.capacity * group.target_size)
-    serving = sum(vm.serving for vm in vms)
+    serving = sum(vm.serving for vm in vms) + extra
     spare = max(1, serving - required)
     batches: list[Batch] = []
     rest = list(moving)
@@ -234,7 +241,7 @@ def _unfit(target: Release, vms: Sequence[Vm]) -> list[tuple[str, str]]:
         unfit = [vm.name for vm in vms if vm.reachable and wanted not in has(vm)]
         if unfit:
             found.append(
-                (code, f"The release needs {what} {wanted}, which {_names(unfit)} has not.")
+                (code, f"The release needs {what} {wanted}, which {names_of(unfit)} has not.")
             )
     return found
 
@@ -243,21 +250,22 @@ def _contracts(vm: Vm) -> set[str]:
     return {str(number) for number in vm.image_contracts}
 
 
-def _unsafe(
+def unsafe(
     vms: Sequence[Vm], members: set[str], group: Group, left_by: str, *, first: bool
 ) -> list[tuple[str, str]]:
+    """What is not as it should be before anything begins, by code."""
     found: list[tuple[str, str]] = []
     known = {vm.name for vm in vms}
     if known != members:
         found.append(
-            ("counts", f"Inventory and group differ by {_names(sorted(known ^ members))}.")
+            ("counts", f"Inventory and group differ by {names_of(sorted(known ^ members))}.")
         )
     if not group.stable or any(not vm.stable for vm in vms):
         busy = [vm.name for vm in vms if not vm.stable]
-        found.append(("unstable", f"The group is at work: {_names(busy) or 'VMs are to come'}."))
+        found.append(("unstable", f"The group is at work: {names_of(busy) or 'VMs are to come'}."))
     away = [vm.name for vm in vms if not vm.reachable]
     if away:
-        found.append(("unreachable", f"{_names(away)} cannot be reached."))
+        found.append(("unreachable", f"{names_of(away)} cannot be reached."))
     for vm in vms:
         # A fleet without a release has nothing ready; what a dead controller left is mended first.
         mended = first or left_by or vm.drained_by
@@ -272,7 +280,7 @@ def _starved(batches: Sequence[Batch], group: Group, options: Options) -> list[t
             return [
                 (
                     "capacity",
-                    f"While {_names(batch.vms)} moves, {batch.serving_meanwhile} of "
+                    f"While {names_of(batch.vms)} moves, {batch.serving_meanwhile} of "
                     f"{group.target_size} VMs serve, where rollout_capacity wants "
                     f"{options.capacity:.0%}, and the autoscaler cannot bring another.",
                 )
@@ -280,7 +288,8 @@ def _starved(batches: Sequence[Batch], group: Group, options: Options) -> list[t
     return []
 
 
-def _check(options: Options) -> None:
+def check(options: Options) -> None:
+    """Raises ConfigurationError for options that mean nothing."""
     if not options.batches:
         raise ConfigurationError("No batch has a size.", where="rollout_batches")
     for text in options.batches:
@@ -292,11 +301,12 @@ def _check(options: Options) -> None:
     unknown = sorted(set(options.overrides) - OVERRIDES.keys())
     if unknown:
         raise ConfigurationError(
-            f"There is nothing to override by {_names(unknown)}.",
+            f"There is nothing to override by {names_of(unknown)}.",
             where="rollout_override",
             hint="Known: " + "; ".join(f"{code} ({what})" for code, what in OVERRIDES.items()),
         )
 
 
-def _names(names: Sequence[str]) -> str:
+def names_of(names: Sequence[str]) -> str:
+    """For a sentence."""
     return ", ".join(names)

@@ -58,6 +58,17 @@ class Admission:
             self._left += 1
             self._look_now_and_then()
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place at this moment."""
+        return self.in_flight >= self.cap
+
+    def passed(self) -> None:
+        """One was answered at once: it took time, and never a place."""
+        with self._lock:
+            self._left += 1
+            self._look_now_and_then()
+
     def _look_now_and_then(self) -> None:
         now = self._clock()
         began, cpu_began = self._looked

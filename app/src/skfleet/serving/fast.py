@@ -22,7 +22,7 @@ from skfleet.serving.app import ADMITTED, STARTED, create_app
 from skfleet.serving.batching import Batcher
 from skfleet.serving.bodies import Message, Receive
 from skfleet.serving.errors import Overloaded, ServiceError
-from skfleet.serving.fast_answers import Asked, read_form, read_npy, read_v1, read_v2
+from skfleet.serving.fast_answers import V1_BYTES, Asked, read_form, read_npy, read_v1, read_v2
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, npy, v1, v2
@@ -32,6 +32,7 @@ log = logging.getLogger("skfleet.fast")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]  # lower-case name to value
 Read = Callable[[Served, bytes, str], Asked | None]
 
 # Backends that answer in microseconds. The others would hold up the event loop, and go to threads.
@@ -39,11 +40,13 @@ LOOP_BACKENDS = frozenset({"linear", "onnx"})
 # As measured when the model was published: some graphs take milliseconds.
 LOOP_ROW_US = 200.0
 # Larger bodies take milliseconds to parse, for the same reason; or to answer, where a row takes longer.
-LOOP_BODY_BYTES = {"linear": 64 * 1024, "onnx": 8 * 1024, "sklearn": 8 * 1024}
+LOOP_BODY_BYTES = {"linear": V1_BYTES, "onnx": 8 * 1024, "sklearn": 8 * 1024}
 # Rows of one request that may share a batch with others; more are a batch of their own, in Flask.
 BATCHED_ROWS = 16
 # Bodies that are arrays already: a megabyte costs a linear model half a millisecond.
 LOOP_ARRAY_BYTES = 1024 * 1024
+# Rows of single digits are nearly that.
+LOOP_DIGITS_BYTES = 256 * 1024
 
 FORM_TYPE = form.CONTENT_TYPE.encode()
 JSON_TYPE = v1.CONTENT_TYPE.encode()
@@ -72,6 +75,8 @@ class Route:
     served: Served
     read: Read
     batcher: Batcher | None  # of models that do not answer at once
+    path: str
+    kind: bytes  # content type of the answer
 
 
 class FastLane:
@@ -84,6 +89,7 @@ class FastLane:
         )
         self._content: Content | None = None
         self._routes: dict[tuple[str, bytes], Route] = {}
+        self._at_once: dict[tuple[bytes, bytes], Route] = {}
         self._release = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,6 +120,50 @@ class FastLane:
             await self._admitted(scope, receive, send, started, listener)
         finally:
             service.admission.leave()
+
+    def listener_of(self, port: int) -> Listener | None:
+        """The listener of a port; None where no prediction is served on it."""
+        listener = self._service.ports.get(port)
+        return listener if listener is not None and listeners.needs_identity(listener) else None
+
+    def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
+        """Whether `at_once` may answer a request with these headers, once its body is there."""
+        service = self._service
+        if self._content is not service.content:
+            self._compile(service.content)
+        route = self._at_once.get((target, found.get(b"content-type", b"")))
+        return (
+            route is not None
+            and length <= route.limit
+            and service.identity.known(listener, _token(found, listener)) is not None
+        )
+
+    def at_once(
+        self, listener: Listener, target: bytes, found: Headers, body: bytes
+    ) -> tuple[bytes, bytes] | None:
+        """(headers, body) of the answer to a known caller's well-formed prediction; None: the long way.
+
+        `found` are the request's WANTED_HEADERS. Nothing is counted where the answer is None.
+        """
+        started = time.perf_counter()
+        service = self._service
+        if self._content is not service.content:
+            self._compile(service.content)
+        route = self._at_once.get((target, found.get(b"content-type", b"")))
+        if route is None or len(body) > route.limit:
+            return None
+        caller = service.identity.known(listener, _token(found, listener))
+        if caller is None or service.admission.full:
+            return None
+        header = found.get(BINARY_HEADER, b"").decode("ascii")
+        asked = route.read(route.served, body, header)
+        answer = asked.answer(route.served) if asked is not None else None
+        if answer is None:
+            return None
+        service.admission.passed()
+        self._record("POST", route.path, 200, started, listener, route.label, caller.email)
+        head = b"content-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
+        return head % (route.kind, len(answer), self._release), answer
 
     async def _admitted(
         self, scope: Scope, receive: Receive, send: Send, started: float, listener: Listener
@@ -149,8 +199,8 @@ class FastLane:
         if answer is None:
             await self._hand_over(scope, bodies.replay(body, receive), send, started, len(body))
             return
-        await self._send(send, 200, answer, kind=NPY_TYPE if kind == NPY_TYPE else JSON_TYPE)
-        self._record(scope, 200, started, listener, route.label, caller.email)
+        await self._send(send, 200, answer, kind=route.kind)
+        self._record("POST", route.path, 200, started, listener, route.label, caller.email)
 
     async def _send(
         self,
@@ -180,7 +230,8 @@ class FastLane:
         caller: str = "",
     ) -> None:
         await self._send(send, error.status, error.body(), error.headers)
-        self._record(scope, error.status, started, listener, route, caller)
+        method, path = scope["method"], scope["path"]
+        self._record(method, path, error.status, started, listener, route, caller)
 
     async def _hand_over(
         self, scope: Scope, receive: Receive, send: Send, started: float, length: int | None = None
@@ -193,15 +244,20 @@ class FastLane:
         await self._flask(scope, receive, send)
 
     def _record(
-        self, scope: Scope, status: int, started: float, listener: Listener, route: str, who: str
+        self,
+        method: str,
+        path: str,
+        status: int,
+        started: float,
+        listener: Listener,
+        route: str,
+        who: str,
     ) -> None:
         seconds = time.perf_counter() - started
         service = self._service
         service.metrics.observe_soon(route, status, listener.value, seconds)
-        log_line = service.access_log.line(
-            scope["method"], scope["path"], status, seconds, listener.value, who
-        )
-        service.access_log.soon(log_line)
+        line = service.access_log.line(method, path, status, seconds, listener.value, who)
+        service.access_log.soon(line)
 
     def _compile(self, content: Content) -> None:
         """The routes of the models now served."""
@@ -210,6 +266,11 @@ class FastLane:
             key: route
             for served in models.served.values()
             for key, route in _routes_of(served, served.name == models.default)
+        }
+        self._at_once = {
+            (path.encode(), kind): route
+            for (path, kind), route in self._routes.items()
+            if route.batcher is None
         }
         self._release = content.release_header.encode()
         self._content = content
@@ -220,18 +281,23 @@ def _routes_of(served: Served, default: bool) -> Iterator[tuple[tuple[str, bytes
     backend = served.model.backend
     batcher = None if _answers_at_once(served) else Batcher(backend.predict)
 
-    def route(label: str, read: Read, limit: int = LOOP_BODY_BYTES[backend.name]) -> Route:
-        return Route(label, limit, served, read, batcher)
+    def route(
+        path: str, kind: bytes, label: str, read: Read, limit: int = LOOP_BODY_BYTES[backend.name]
+    ) -> tuple[tuple[str, bytes], Route]:
+        answers = NPY_TYPE if kind == NPY_TYPE else JSON_TYPE
+        return (path, kind), Route(label, limit, served, read, batcher, path, answers)
 
     v1_path, v1_label = f"/v1/models/{served.name}:predict", "/v1/models/<name>:predict"
-    yield (v1_path, JSON_TYPE), route(v1_label, read_v1)
+    together = backend.name == "linear" and served.rows.digits
+    limit = LOOP_DIGITS_BYTES if together else LOOP_BODY_BYTES[backend.name]
+    yield route(v1_path, JSON_TYPE, v1_label, read_v1, limit)
     if default:
         for original in ("/", "/predict"):
-            yield (original, FORM_TYPE), route(original, read_form)
+            yield route(original, FORM_TYPE, original, read_form)
     if backend.name == "linear":
-        yield (v1_path, NPY_TYPE), route(v1_label, read_npy, LOOP_ARRAY_BYTES)
-        v2_path = f"/v2/models/{served.name}/infer"
-        yield (v2_path, BINARY_TYPE), route("/v2/models/<name>/infer", read_v2, LOOP_ARRAY_BYTES)
+        yield route(v1_path, NPY_TYPE, v1_label, read_npy, LOOP_ARRAY_BYTES)
+        v2_path, v2_label = f"/v2/models/{served.name}/infer", "/v2/models/<name>/infer"
+        yield route(v2_path, BINARY_TYPE, v2_label, read_v2, LOOP_ARRAY_BYTES)
 
 
 async def _answer(route: Route, body: bytes, binary_header: str, waiting: Gauge) -> bytes | None:
@@ -261,9 +327,9 @@ def _probe(service: Service, path: str) -> health.Readiness | None:
     return None
 
 
-def _read_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+def _read_headers(headers: list[tuple[bytes, bytes]]) -> Headers | None:
     """The headers that matter; None where one is there twice or asks for more than this lane does."""
-    found: dict[bytes, bytes] = {}
+    found: Headers = {}
     for name, value in headers:
         if name in WANTED_HEADERS:
             if name in found or name == b"content-encoding":
@@ -272,7 +338,7 @@ def _read_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | No
     return found
 
 
-def _token(found: dict[bytes, bytes], listener: Listener) -> bytes | None:
+def _token(found: Headers, listener: Listener) -> bytes | None:
     if listener is Listener.IAP:
         return found.get(b"x-goog-iap-jwt-assertion")
     header = found.get(b"proxy-authorization", found.get(b"authorization", b""))

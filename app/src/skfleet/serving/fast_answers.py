@@ -17,6 +17,9 @@ from skfleet.serving.protocols.predictions import Probabilities, predict
 
 _row = msgspec.json.Decoder(list[float])
 
+# Larger bodies are read here where their rows are read together, and not number by number.
+V1_BYTES = 64 * 1024
+
 Write = Callable[[list[Any], Probabilities | None], bytes | None]
 
 
@@ -63,8 +66,13 @@ def read_form(served: Served, body: bytes, _header: str) -> Asked | None:
 
 def read_v1(served: Served, body: bytes, _header: str) -> Asked | None:
     """Well-formed `instances`."""
-    request = v1.decode(body, served.rows)
-    rows = v1.checked(request, served.rows) if request.instances else None
+    if len(body) <= V1_BYTES:
+        request: v1.Request | None = v1.decode(body, served.rows)
+    else:
+        request = v1.decode_together(body, served.rows)
+    if request is None:
+        return None
+    rows = v1.checked(request, served.rows) if len(request.instances) else None
     if rows is None:
         return None
     wanted = request.parameters is not None and request.parameters.probabilities

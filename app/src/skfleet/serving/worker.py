@@ -20,32 +20,101 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 from skfleet.serving.accepting import Acceptor, Share
+from skfleet.serving.whole import WholeRequests
 
 # What is on its way when a drained service is told to stop arrives within this; seconds.
 STOP_LINGER_S = 1.0
 POLL_S = 0.05
+# Longest that the rest of a body is awaited here; seconds.
+HELD_S = 1.0
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
-    """One connection."""
+    """One connection.
+
+    A prediction that arrives whole between two others is answered here and now; for all else gunicorn's
+    own parser gets the bytes, and its task calls the application.
+    """
+
+    _whole: WholeRequests | None = None
+    _answered_at = 0.0
+    _let_go_handle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.worker.connections.add(self)
         super().connection_made(transport)
+        listener = self.app.listener_of(transport.get_extra_info("sockname")[1])
+        if listener is not None and self._keepalive > 0:
+            self._whole = WholeRequests(self.app, listener)
+
+    def data_received(self, data: bytes) -> None:
+        whole = self._whole
+        if whole is not None and (whole.holds or self._unused()):
+            answer = None if self.worker.stopping else whole.answer(data)
+            if answer:
+                self._answered(answer)
+                return
+            if answer is not None:
+                if self._let_go_handle is None:
+                    self._let_go_handle = self.worker.loop.call_later(HELD_S, self._let_go)
+                return
+            self._let_go()
+        super().data_received(data)
+
+    def _answered(self, answer: bytes) -> None:
+        self._cancel_let_go()
+        self._safe_write(answer)
+        self.worker.nr += 1
+        self._answered_at = self.worker.loop.time()
+        if self._keepalive_handle is None:
+            self._arm_keepalive_timer()
+
+    def _let_go(self) -> None:
+        """What was held is gunicorn's, which knows how long a body may take."""
+        self._cancel_let_go()
+        held = self._whole.release() if self._whole is not None else b""
+        if held and not self._closed:
+            super().data_received(held)
+
+    def _cancel_let_go(self) -> None:
+        if self._let_go_handle is not None:
+            self._let_go_handle.cancel()
+            self._let_go_handle = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.worker.connections.discard(self)
         self.worker.share.closed()
+        self._cancel_let_go()
+        self._whole = None
         super().connection_lost(exc)
 
     @property
     def idle(self) -> bool:
         """Between two requests, or before the first."""
-        return bool(self._awaiting_request)
+        return bool(self._awaiting_request) and not (self._whole and self._whole.holds)
 
     def end(self) -> None:
         """Close a connection that is idle."""
-        self._keepalive_timeout()
+        super()._keepalive_timeout()
+
+    def _unused(self) -> bool:
+        """Whether gunicorn holds nothing of a request, and the connection goes on after this one."""
+        parser, flow, worker = self._callback_parser, self._flow_control, self.worker
+        return (
+            self._awaiting_request
+            and parser is not None
+            and parser._state == "request_line"
+            and not parser._buffer
+            and not (worker.stopping or flow.write_paused)
+            and worker.nr + 1 < worker.max_requests
+        )
+
+    def _keepalive_timeout(self) -> None:
+        left = self._answered_at + self._keepalive - self.worker.loop.time()
+        if left > 0:
+            self._keepalive_handle = self.worker.loop.call_later(left, self._keepalive_timeout)
+        else:
+            super()._keepalive_timeout()
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
         closes: bool = super()._will_close(request, response_requires_close)

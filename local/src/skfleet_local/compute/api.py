@@ -18,7 +18,7 @@ from aiohttp import web
 from skfleet_local.accounts import PROJECT, Account
 from skfleet_local.cloud.errors import ApiError, errors_middleware
 from skfleet_local.cloud.tokens import Refused, Tokens, bearer
-from skfleet_local.compute import forms
+from skfleet_local.compute import autoscaler, forms
 from skfleet_local.compute.group import ControlLoop
 from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance
@@ -522,6 +522,13 @@ def _policy(found: dict[str, Any], given: object) -> dict[str, Any]:
         )
     if policy.get("mode") not in _MODES:
         raise ApiError(400, f"Invalid value for field 'mode': '{policy.get('mode')}'", "invalid")
+    try:
+        autoscaler.policy({"autoscalingPolicy": policy}, 0.0)
+        autoscaler.schedules_of({"autoscalingPolicy": policy})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ApiError(
+            400, f"Invalid value for field 'autoscalingPolicy': {error}", "invalid"
+        ) from None
     return policy
 
 

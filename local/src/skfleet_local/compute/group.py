@@ -395,4 +395,11 @@ class ControlLoop:
         name, address = instance.name, instance.address
         if self.layers:
             return HostVm(self.run, self.addresses, name, address, self.layers)
-        return Vm(self.run, self.addresses, name, address)
+        properties = self.resources.templates[instance.template]["properties"]
+        return Vm(self.run, self.addresses, name, address, self._image(properties))
+
+    def _image(self, properties: dict[str, Any]) -> Path:
+        """What the boot disk of a template's VMs is made of; a family stands for the run's own image."""
+        disk = (properties.get("disks") or [{}])[0].get("initializeParams") or {}
+        project, _, name = str(disk.get("sourceImage", "")).rpartition("/")
+        return self.run.image_named(name) if project.endswith("/images") else self.run.image

@@ -46,6 +46,12 @@ def readable(record: Evidence) -> None:
         )
     if not record.plan.get("batches") or not record.plan.get("target"):
         raise NotReplayable("The record holds no plan.", where=record.id)
+    if record.plan.get("image"):
+        raise NotReplayable(
+            "It is the record of a new image, not of a rollout.",
+            where=record.id,
+            hint="`skfleet-local image NAME`, then playbooks/replace.yml.",
+        )
     if not record.before:
         raise NotReplayable(
             "It was the fleet's first rollout; this fleet has a release already.", where=record.id

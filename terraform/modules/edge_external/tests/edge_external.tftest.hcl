@@ -108,6 +108,11 @@ run "timeouts_and_retries_are_those_of_edge_yml" {
   }
 
   assert {
+    condition     = google_compute_backend_service.this.outlier_detection[0].consecutive_gateway_failure == var.edge.outliers.consecutive_gateway_failures && google_compute_backend_service.this.outlier_detection[0].base_ejection_time[0].seconds == var.edge.outliers.ejection_s && google_compute_backend_service.this.outlier_detection[0].enforcing_consecutive_errors == 0
+    error_message = "A VM that answers nobody must be taken out as in the local fleet, and one that answers 500 must not."
+  }
+
+  assert {
     condition     = google_compute_url_map.this.default_route_action[0].timeout[0].seconds == "5" && google_compute_target_https_proxy.this.http_keep_alive_timeout_sec == 610
     error_message = "Timeouts must be those that the local fleet uses."
   }
@@ -337,4 +342,12 @@ run "refuses_a_rate_interval_that_armor_lacks" {
   command         = plan
   expect_failures = [var.armor]
   variables { armor = { rate_limit = { interval_s = 61 } } }
+}
+
+run "refuses_an_ejection_of_everybody" {
+  command = plan
+
+  variables { edge = merge(yamldecode(file("../../../edge.yml")), { outliers = { consecutive_gateway_failures = 5, interval_s = 1, ejection_s = 10, max_ejection_percent = 100 } }) }
+
+  expect_failures = [var.edge]
 }

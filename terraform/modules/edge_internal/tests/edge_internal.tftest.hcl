@@ -73,6 +73,11 @@ run "internal_managed_over_tls" {
     condition     = google_compute_region_url_map.this["europe-west1"].default_route_action[0].retry_policy[0].num_retries == 2 && google_compute_region_url_map.this["europe-west1"].default_route_action[0].timeout[0].seconds == "5"
     error_message = "Retries and timeouts must be those of edge.yml."
   }
+
+  assert {
+    condition     = google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].consecutive_gateway_failure == 5 && google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].max_ejection_percent == 50
+    error_message = "A VM that answers nobody must be taken out as edge.yml says."
+  }
 }
 
 run "a_private_name" {
@@ -262,4 +267,12 @@ run "refuses_a_sample_rate_that_is_no_share" {
   command         = plan
   expect_failures = [var.log_sample_rate]
   variables { log_sample_rate = 2 }
+}
+
+run "refuses_an_ejection_of_everybody" {
+  command = plan
+
+  variables { edge = merge(yamldecode(file("../../../edge.yml")), { outliers = { consecutive_gateway_failures = 5, interval_s = 1, ejection_s = 10, max_ejection_percent = 100 } }) }
+
+  expect_failures = [var.edge]
 }

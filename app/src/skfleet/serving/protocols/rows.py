@@ -36,6 +36,9 @@ class RowCheck:
         self._width = len(features)
         self._names = frozenset(feature.name for feature in features)
         self._allowed = _common_values(features)
+        self.digits = all(
+            f.categories is None and f.integer and f.low >= 0 and f.high <= 9 for f in features
+        )
         self._limits: tuple[Any, Any, Any] | None = None  # (low, high, integer) of each, as arrays
         self._known = tuple(
             None if feature.categories is None else frozenset(feature.categories)
@@ -80,6 +83,30 @@ class RowCheck:
             return None
         whole = array if integer.all() else array[:, integer]
         return array if (np.rint(whole) == whole).all() else None
+
+    def from_digits(self, text: bytes) -> Any | None:
+        """Valid JSON's `[[1,0,…],…]`, one digit a value, as an array of doubles; None where it is not that.
+
+        Every row has as many bytes as the others, so that they are read together, as a table of bytes:
+        a fifth of what numbers cost that are made one by one.
+        """
+        import numpy as np
+
+        compact = text.translate(None, b" \t\r\n")
+        width = 2 * self._width + 2  # of a row, with its brackets and what comes after it
+        count, rest = divmod(len(compact) - 1, width)
+        if rest or count < 1 or compact[:1] != b"[" or compact[-2:] != b"]]":
+            return None
+        table = np.frombuffer(compact, np.uint8, offset=1).reshape(count, width)
+        frame = np.frombuffer(b"[" + b"," * (self._width - 1) + b"]", np.uint8)
+        values = table[:, 1:-1:2] - np.uint8(ord("0"))  # below zero is above 9
+        if not (
+            (table[:, :-1:2] == frame).all()
+            and (table[:-1, -1] == ord(",")).all()
+            and (values <= 9).all()
+        ):
+            return None
+        return values.astype(np.float64)
 
     def refuse(self, rows: Sequence[Sequence[Any]], path: str) -> None:
         """Raise InvalidRows naming the first bad row and column; `path` is where the rows stand.

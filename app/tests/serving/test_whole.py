@@ -1,0 +1,268 @@
+"""A request that arrives whole gets what its bytes get in pieces; only plain ones are answered early."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skfleet.artifacts.publish import write_artefact
+from skfleet.serving.fast import FastLane
+from skfleet.serving.listeners import Listener
+from skfleet.serving.whole import WholeRequests
+from skfleet.serving.worker import HELD_S
+
+from .conftest import IdentityDir, Signer, iap_claims
+from .processes import Gunicorn
+from .test_gunicorn import BODY, FEATURES, FORM, INSTANCES, ROW
+
+# Without an answer for so long there is none, and after one no other.
+SILENCE_S, REST_S = 1.5, 0.3
+
+
+def request(body: bytes, *lines: str, target: str = "/", kind: str = FORM, more: str = "") -> bytes:
+    """The bytes of a request; `lines` replace the headers that are there otherwise."""
+    usual = ("Host: x", f"Content-Type: {kind}", f"Content-Length: {len(body)}")
+    head = [f"POST {target} HTTP/1.1", *(lines or usual), *([more] if more else [])]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def npy(rows: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(rows, float))
+    return buffer.getvalue()
+
+
+V1 = "/v1/models/tiny:predict"
+GOOD = {
+    "form": request(BODY),
+    "v1": request(INSTANCES, target=V1, kind="application/json"),
+    "npy": request(npy([ROW] * 3), target=V1, kind="application/x-npy"),
+}
+HOST, TYPE, LENGTH = "Host: x", f"Content-Type: {FORM}", f"Content-Length: {len(BODY)}"
+NOT_PLAIN = {
+    "a byte too few": GOOD["form"][:-1],
+    "a byte too many": GOOD["form"] + b"\n",
+    "two requests": GOOD["form"] * 2,
+    "one and a half": GOOD["form"] + GOOD["form"][:20],
+    "another method": GOOD["form"].replace(b"POST", b"PUT"),
+    "HTTP/1.0": GOOD["form"].replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "a query": request(BODY, target="/?a=1"),
+    "an encoded path": request(BODY, target="/%70redict"),
+    "an absolute address": request(BODY, target="http://x/"),
+    "no host": request(BODY, TYPE, LENGTH),
+    "two hosts": request(BODY, HOST, HOST, TYPE, LENGTH),
+    "two types": request(BODY, HOST, TYPE, TYPE, LENGTH),
+    "two lengths": request(BODY, HOST, TYPE, LENGTH, LENGTH),
+    "a length with a sign": request(BODY, HOST, TYPE, f"Content-Length: +{len(BODY)}"),
+    "no length": request(BODY, HOST, TYPE),
+    "a coding": request(BODY, more="Content-Encoding: gzip"),
+    "chunks": request(
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), HOST, TYPE, "Transfer-Encoding: chunked"
+    ),
+    "chunks and a length": request(BODY, more="Transfer-Encoding: chunked"),
+    "an expectation": request(BODY, more="Expect: 100-continue"),
+    "an upgrade": request(BODY, more="Connection: Upgrade\r\nUpgrade: websocket"),
+    "a last request": request(BODY, more="Connection: close"),
+    "a long head": request(BODY, more="X-Long: " + "a" * 5000),
+    "a folded line": request(BODY, more="X-Folded: a\r\n b"),
+    "line feeds alone": GOOD["form"].replace(b"\r\n", b"\n"),
+    "a space before a colon": request(BODY, more="X-Space : a"),
+    "a bad row": request(b"x=[1]"),
+    "no such model": request(INSTANCES, target="/v1/models/none:predict", kind="application/json"),
+}
+
+
+def with_token(data: bytes, token: str) -> bytes:
+    first, _, rest = data.partition(b"\r\n")
+    return b"%b\r\nX-Goog-IAP-JWT-Assertion: %b\r\n%b" % (first, token.encode(), rest)
+
+
+@pytest.fixture
+def whole(service: Any, iap_key: Signer) -> tuple[WholeRequests, str]:
+    token = iap_key.sign(iap_claims())
+    service.identity.verify(Listener.IAP, token)
+    return WholeRequests(FastLane(service), Listener.IAP), token
+
+
+def answered(requests: WholeRequests, data: bytes) -> bytes | None:
+    async def on_a_loop() -> bytes | None:
+        return requests.answer(data)
+
+    return asyncio.run(on_a_loop())
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_plain_request_of_a_known_caller_is_answered(
+    whole: tuple[WholeRequests, str], name: str
+) -> None:
+    requests, token = whole
+    answer = answered(requests, with_token(GOOD[name], token))
+    assert answer is not None
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_all_else_is_left_and_what_comes_next_is_read_right(
+    whole: tuple[WholeRequests, str], name: str
+) -> None:
+    requests, token = whole
+    assert answered(requests, with_token(NOT_PLAIN[name], token)) is None
+    assert answered(requests, with_token(GOOD["form"], token)) is not None
+
+
+def test_a_caller_not_known_yet_is_left(whole: tuple[WholeRequests, str], iap_key: Signer) -> None:
+    requests, _ = whole
+    assert answered(requests, GOOD["form"]) is None
+    assert answered(requests, with_token(GOOD["form"], iap_key.sign(iap_claims(sub="new")))) is None
+
+
+def test_a_body_in_pieces_is_awaited_and_given_back_where_it_is_not_one(
+    whole: tuple[WholeRequests, str],
+) -> None:
+    requests, token = whole
+    data = with_token(GOOD["npy"], token)
+    for pieces in ((data[:-300], data[-300:]), (data[:-600], data[-600:-300], data[-300:])):
+        *first, last = pieces
+        for piece in first:
+            assert requests.answer(piece) == b""
+            assert requests.holds
+        assert (answered(requests, last) or b"").startswith(b"HTTP/1.1 200 OK")
+        assert not requests.holds
+    assert requests.answer(data[:-300]) == b""
+    assert requests.answer(data[-300:] + b"one byte more") is None
+    assert requests.release() == data[:-300]
+    assert requests.answer(with_token(GOOD["npy"], "unknown")[:-300]) is None
+    assert requests.release() == b""
+    assert answered(requests, data) is not None
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory,
+    estimator: Any,
+    golden_rows: Any,
+    iap_key: Signer,
+    google_key: Signer,
+) -> Iterator[Gunicorn]:
+    """One worker would do; the callers of these tests are known to both."""
+    root = tmp_path_factory.mktemp("whole")
+    write_artefact(
+        root / "tiny", name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
+    )
+    for name in ("identity", "run"):
+        (root / name).mkdir()
+    IdentityDir(root / "identity", [iap_key], [google_key]).write()
+    environ = {
+        "SKFLEET_RELEASE": "r1",
+        "SKFLEET_WORKERS": "1",
+        "SKFLEET_MODELS": f"tiny={root / 'tiny'}",
+        "SKFLEET_IDENTITY_DIR": str(root / "identity"),
+        "SKFLEET_RUN_DIR": str(root / "run"),
+    }
+    started = Gunicorn(environ, root / "log")
+    try:
+        started.wait_until_live()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def token(server: Gunicorn, iap_key: Signer) -> str:
+    """Of a caller that the server's worker knows."""
+    signed = iap_key.sign(iap_claims())
+    assert exchanged(server, with_token(GOOD["form"], signed)).startswith(b"HTTP/1.1 200")
+    return signed
+
+
+def exchanged(server: Gunicorn, *parts: bytes, rest_s: float = 0) -> bytes:
+    """The first answer on a new connection and what comes within `rest_s` after it, dates left out."""
+    with closing(socket.create_connection(("127.0.0.1", server.ports["iap"]))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        time.sleep(0.01)  # until its task waits for a request
+        received = b""
+        with contextlib.suppress(OSError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.005)
+            while rest_s or not complete(received):
+                connection.settimeout(rest_s if complete(received) else SILENCE_S)
+                more = connection.recv(65536)
+                if not more:
+                    break
+                received += more
+    lines = received.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.startswith(b"Date:"))
+
+
+def complete(received: bytes) -> bool:
+    head, separator, body = received.partition(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(separator and lengths) and len(body) >= int(lengths[0].split(b":")[1])
+
+
+@pytest.mark.parametrize("name", [*GOOD, *NOT_PLAIN])
+def test_whole_and_in_pieces_are_equal(server: Gunicorn, token: str, name: str) -> None:
+    data = with_token({**GOOD, **NOT_PLAIN}[name], token)
+    whole = exchanged(server, data, rest_s=REST_S)
+    assert whole == exchanged(server, data[:1], data[1:], rest_s=REST_S)
+    assert whole == exchanged(server, data[:-20], data[-20:], rest_s=REST_S)
+    assert whole.startswith(b"HTTP/1.1 200") or name not in GOOD
+
+
+@settings(max_examples=80)
+@given(data=st.data())
+def test_damaged_requests_are_equal_whole_and_in_pieces(
+    server: Gunicorn, token: str, data: st.DataObject
+) -> None:
+    """Bytes inserted, lost or changed in head or body."""
+    good = with_token(GOOD[data.draw(st.sampled_from(sorted(GOOD)))], token)
+    at = data.draw(st.integers(1, min(len(good) - 1, 400)))
+    lost = data.draw(st.integers(0, 2))
+    put = data.draw(
+        st.sampled_from([b"", b"\r\n", b"\n", b" ", b":", b"\0", b"\xff", b"0", b"\t", b","])
+    )
+    damaged = good[:at] + put + good[at + lost :]
+    whole, in_pieces = exchanged(server, damaged), exchanged(server, damaged[:1], damaged[1:])
+    held = exchanged(server, damaged[:-20], damaged[-20:])
+    assert whole.split(b"HTTP/1.1 ")[:2] == in_pieces.split(b"HTTP/1.1 ")[:2]
+    assert whole.split(b"HTTP/1.1 ")[:2] == held.split(b"HTTP/1.1 ")[:2]
+
+
+def test_a_body_that_does_not_come_is_waited_for_as_ever(server: Gunicorn, token: str) -> None:
+    data = with_token(GOOD["npy"], token)
+    with closing(socket.create_connection(("127.0.0.1", server.ports["iap"]))) as connection:
+        connection.settimeout(10)
+        time.sleep(0.05)
+        connection.sendall(data[:-300])
+        time.sleep(HELD_S + 0.5)  # by now it is gunicorn's
+        connection.sendall(data[-300:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(data)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_connection_goes_on_after_either_way(server: Gunicorn, token: str) -> None:
+    data = with_token(GOOD["form"], token)
+    with closing(socket.create_connection(("127.0.0.1", server.ports["iap"]))) as connection:
+        connection.settimeout(5)
+        for parts in ((data,), (data[:50], data[50:]), (data,), (data + data,), (data,)) * 3:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.01)
+            expected = sum(len(part) for part in parts) // len(data)
+            received = b""
+            while received.count(b"model_prediction") < expected:
+                received += connection.recv(65536)
+            assert received.count(b"HTTP/1.1 200 OK") == expected
