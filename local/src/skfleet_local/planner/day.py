@@ -99,6 +99,11 @@ class Simulation:
                         "minNumReplicas": settings.min,
                         "maxNumReplicas": settings.max,
                         "coolDownPeriodSec": settings.cooldown_s,
+                        "stabilizationPeriodSec": settings.stabilization_s,
+                        "scaleInControl": {
+                            "maxScaledInReplicas": {"percent": settings.scale_in_percent},
+                            "timeWindowSec": settings.scale_in_window_s,
+                        },
                         "cpuUtilization": {"utilizationTarget": settings.cpu_target},
                     },
                 }

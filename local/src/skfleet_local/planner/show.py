@@ -29,7 +29,8 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     yield (
         "",
         f"measured_boot_s {scaler.measured_boot_s:g}, cooldown_s {scaler.cooldown_s:g}, "
-        f"stabilization_s {scaler.stabilization_s:g}",
+        f"stabilization_s {scaler.stabilization_s:g}, "
+        f"scale_in {scaler.scale_in_percent} % in {scaler.scale_in_window_s:g} s",
     )
     yield (
         "a VM",

@@ -24,6 +24,8 @@ MOST_VMS = 2000  # Google's limit of a regional group
 MOST_ZONES = 8
 # Of how far a minute's traffic strays from the curve, so many standard deviations are planned for.
 _DEVIATIONS = 2.0
+# Slow enough for a signal that fails for minutes, fast enough for an evening: 60 % in an hour and a half.
+_SCALE_IN_PERCENT = 10
 
 
 class Survive(StrEnum):
@@ -56,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     measured_boot_s: float
     cooldown_s: float
     stabilization_s: float
+    scale_in_percent: int  # of the group a window at most
+    scale_in_window_s: float
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +137,8 @@ def plan(ask: Ask, measured: Measured, vm: Vm) -> Size:
             measured_boot_s=ask.boot_s,
             cooldown_s=math.ceil(ask.boot_s * 1.25),
             stabilization_s=STABILISATION_S,
+            scale_in_percent=_SCALE_IN_PERCENT,
+            scale_in_window_s=STABILISATION_S,
         ),
     )
 
