@@ -16,10 +16,12 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from skfleet.artifacts.store import Store
+from skfleet.rollouts import lease
 from skfleet_local import keys, processes
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE
 from skfleet_local.cloud.tokens import IAP_ISSUER, Tokens
-from skfleet_local.compute.project import iap_audience
+from skfleet_local.compute.project import BUCKET, FLEET, iap_audience
 
 pytestmark = pytest.mark.fleet
 
@@ -299,3 +301,13 @@ def test_who_watches_sees_which_vms_get_the_traffic(fleet: Any, tokens: Tokens) 
                 busy[found[1]] = max(busy.get(found[1], 0.0), float(found[2]))
                 if len(busy) == 2 and all(busy.values()):
                     break
+
+
+def test_who_watches_sees_who_moves_the_fleet(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in fleet.environment().items():
+        monkeypatch.setenv(name, value.strip("'"))
+    holder = lease.Holder(run="20261125-1", by="ops", host="elsewhere", boot="", pid=1, started=1)
+    store = Store(fleet.state.addresses.storage_url)
+    lease.write(store, lease.uri(f"gs://{BUCKET}", FLEET), lease.Lease(holder=holder), seen=0)
+    with fleet.watching() as lines:
+        assert next(line for line in lines if line.startswith("rollout: 20261125-1 of ops"))

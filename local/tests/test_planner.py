@@ -122,7 +122,7 @@ asks = {
 }
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     # Small fleets and small steps, where a fleet that is rounded badly would shrink.
     st.one_of(st.floats(1, 4000), st.floats(4000, 20_000)),
@@ -133,6 +133,13 @@ def test_more_requests_never_need_fewer_vms(rps: float, times: float, how: dict[
     less, more = (sizing.plan(ask(load, **how), MEASURED, VM) for load in (rps, rps * times))
     assert less.vms <= more.vms
     assert less.autoscaler.min <= more.autoscaler.min
+
+
+@pytest.mark.parametrize("survive", Survive)
+def test_no_step_of_a_growing_load_makes_the_fleet_smaller(survive: Survive) -> None:
+    loads = [1.01**number for number in range(1, 1050)]
+    vms = [sizing.plan(ask(rps, p90_ms=1000, survive=survive), MEASURED, VM).vms for rps in loads]
+    assert vms == sorted(vms)
 
 
 @settings(max_examples=100)
