@@ -15,7 +15,9 @@ class Case:
     name: str
     model: str
     rows: int  # a request
-    encoding: str  # text (form or JSON, whatever is the contender's own), binary (V2), npy
+    encoding: (
+        str  # text (form or JSON, whatever is the contender's own), binary (V2), bytes (V2), npy
+    )
     connections: int
 
 
@@ -25,6 +27,7 @@ CASES = (
     Case("rows-100-linear", LINEAR, 100, "text", 16),
     Case("rows-1000-linear", LINEAR, 1000, "text", 4),
     Case("rows-1000-linear-binary", LINEAR, 1000, "binary", 4),
+    Case("rows-1000-linear-bytes", LINEAR, 1000, "bytes", 4),
     Case("rows-1000-linear-npy", LINEAR, 1000, "npy", 4),
     Case("single-forest", FOREST, 1, "text", 64),
     Case("rows-100-forest", FOREST, 100, "text", 16),

@@ -65,9 +65,9 @@ def v2_labels(answer: bytes) -> list[int]:
     return [int(label) for label in np.ravel(json.loads(answer)["outputs"][0]["data"])]
 
 
-def _binary_header(rows: Rows, data: bytes) -> bytes:
+def _binary_header(rows: Rows, data: bytes, datatype: str) -> bytes:
     tensor = {
-        "name": "input-0", "shape": [len(rows), len(rows[0])], "datatype": "FP64",
+        "name": "input-0", "shape": [len(rows), len(rows[0])], "datatype": datatype,
         "parameters": {"binary_data_size": len(data)},
     }  # fmt: skip
     return json.dumps({"inputs": [tensor]}).encode()
@@ -76,7 +76,13 @@ def _binary_header(rows: Rows, data: bytes) -> bytes:
 def binary_body(rows: Rows) -> bytes:
     """The same with the tensor's bytes behind the JSON."""
     data = np.asarray(rows, dtype="<f8").tobytes()
-    return _binary_header(rows, data) + data
+    return _binary_header(rows, data, "FP64") + data
+
+
+def bytes_body(rows: Rows) -> bytes:
+    """The same where every value fits a byte, as those of one-hot columns do."""
+    data = np.asarray(rows, dtype="u1").tobytes()
+    return _binary_header(rows, data, "UINT8") + data
 
 
 def binary_headers(body: bytes) -> dict[str, str]:
@@ -105,6 +111,7 @@ def protocols(server: str, model: str) -> dict[str, Protocol]:
             "single": Protocol("/", "application/x-www-form-urlencoded", form_body, form_labels),
             "text": Protocol(f"/v1/models/{model}:predict", JSON, named("instances"), predictions),
             "binary": Protocol(v2_path, "application/octet-stream", binary_body, v2_labels, binary_headers),
+            "bytes": Protocol(v2_path, "application/octet-stream", bytes_body, v2_labels, binary_headers),
             "npy": Protocol(f"/v1/models/{model}:predict", "application/x-npy", npy_body, npy_labels),
         },
         "predict": {"text": Protocol("/predict", JSON, named("instances"), predictions)},

@@ -126,13 +126,21 @@ def test_columns_have_limits_of_their_own() -> None:
     assert check.as_array([[0.5, 15]] * 20 + [[0.5]]) is None
 
 
+@pytest.mark.parametrize(
+    ("datatype", "dtype"),
+    [("FP64", "<f8"), ("FP32", "<f4"), ("UINT8", "|u1"), ("INT32", "<i4"), ("INT64", "<i8")],
+)
 def test_binary_tensors_are_answered_alike_on_both_lanes(
-    service: Any, iap_header: dict[str, str]
+    service: Any, iap_header: dict[str, str], datatype: str, dtype: str
 ) -> None:
     rows = some_rows(service, 100)
-    data = rows.tobytes()
+    data = rows.astype(dtype).tobytes()
+    as_json = LANES["flask"](service)(
+        call("POST", PATH, json.dumps({"instances": rows.tolist()}).encode(),
+             content_type="application/json", **iap_header)
+    )  # fmt: skip
     tensor = {
-        "name": "x", "shape": list(rows.shape), "datatype": "FP64",
+        "name": "x", "shape": list(rows.shape), "datatype": datatype,
         "parameters": {"binary_data_size": len(data)},
     }  # fmt: skip
     head = json.dumps({"id": "7", "inputs": [tensor]}).encode()
@@ -144,6 +152,7 @@ def test_binary_tensors_are_answered_alike_on_both_lanes(
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert answers[0].json["id"] == "7"
+    assert answers[0].json["outputs"][0]["data"] == as_json.json["predictions"]
 
 
 DIGITS = RowCheck([Feature(name=f"f{i}", low=0, high=3, integer=True) for i in range(3)])

@@ -26,6 +26,8 @@ INTEGERS = {
 }
 DATATYPES = (*INTEGERS, "FP32", "FP64")
 TEXT = "BYTES"
+# Each value of these is a double of the same value.
+EXACT = frozenset(DATATYPES) - {"INT64", "UINT64"}
 _ELEMENTS = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -93,7 +95,7 @@ def _matrix(tensor: Tensor) -> Any:
             where=f"{tensor.place}.shape",
             hint="Send [rows, features].",
         )
-    if tensor.binary is not None and tensor.shape[0] and tensor.datatype not in INTEGERS:
+    if tensor.binary is not None and tensor.shape[0] and tensor.datatype in EXACT:
         return _binary_array(tensor, *tensor.shape)
     return _values(tensor, *tensor.shape)
 
@@ -190,7 +192,6 @@ def _binary_array(tensor: Tensor, count: int, width: int) -> Any:
     if len(binary) != count * width * dtype.itemsize:
         raise _misfit(tensor, count, width)
     values = np.frombuffer(binary, dtype).reshape(count, width)
-    # A number in single precision is the double of the same value.
     return values.astype(np.float64, copy=False)
 
 
