@@ -215,7 +215,8 @@ def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
             "server_uri": {
                 "uri": "http://iap",
                 "cluster": "iap",
-                "timeout": _seconds(edge.retries.per_try_timeout_s),
+                # Google's IAP is not ours to fail: a busy machine's may take as long as a request.
+                "timeout": _seconds(edge.timeouts.request_s),
             },
             "authorization_response": {
                 "allowed_upstream_headers": {
