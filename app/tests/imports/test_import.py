@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
+from skfleet.artifacts import compiling
 from skfleet.artifacts.manifest import Manifest
 from skfleet.backends import load_model
 from skfleet.cli.command import skfleet
 from skfleet.errors import ConfigurationError, DocumentError
 from skfleet.imports import scan
+from skfleet.imports.convert import modernise
 from skfleet.imports.importing import REPORT, import_model, unpickle
 
 OLD = Path(__file__).parent / "old"  # made with scikit-learn 1.2.2 by make.py
@@ -205,3 +212,28 @@ def test_the_scan_names_what_a_pickle_needs_and_runs_nothing(tmp_path: Path) -> 
     assert needs.version
     assert scan.scan(b"garbage").whole is False
     assert json.dumps(needs.globals)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DecisionTreeClassifier(max_depth=4),
+        RandomForestClassifier(5, max_depth=4, random_state=0),
+        make_pipeline(StandardScaler(), BaggingClassifier(n_estimators=3, random_state=0)),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_trees_that_held_weights_hold_shares(estimator: Any) -> None:
+    """Up to scikit-learn 1.3 a node held the weight of each class, and predictions divided by their sum."""
+    rows = np.random.default_rng(0).normal(size=(300, 3))
+    answers = np.digitize(rows[:, 0] + rows[:, 1] ** 2, [0.3, 1.5])
+    estimator.fit(rows, answers)
+    wanted = estimator.predict_proba(rows)
+    for part in compiling.parts(estimator):
+        if hasattr(part, "tree_"):
+            part.tree_.value[...] *= part.tree_.weighted_n_node_samples[:, None, None]
+    assert not np.allclose(estimator.predict_proba(rows), wanted)
+    modern, said = modernise(estimator)
+    assert np.allclose(modern.predict_proba(rows), wanted, atol=1e-15)
+    assert "became shares" in " ".join(said)
+    assert modernise(modern)[1] == []

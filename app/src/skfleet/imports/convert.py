@@ -6,6 +6,8 @@
 - LogisticRegression with `multi_class="multinomial"` and two classes gave the softmax of (-z, z), which is
   the logistic function of 2z. Its coefficients are doubled.
 - `multi_class` itself is gone.
+- A classifier's trees held the weights of each class in a node up to 1.3, and its predictions divided by
+  their sum; later ones hold shares, and nothing divides. The weights become shares.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ def modernise(estimator: Any) -> tuple[Any, list[str]]:
         )
     said: list[str] = []
     result = _modern(estimator, said)
+    _share(result, said)
     _fill(result)
     return result, said
 
@@ -43,6 +46,22 @@ def _fill(estimator: Any) -> None:
         for parameter in inspect.signature(type(part).__init__).parameters.values():
             if parameter.default is not parameter.empty:
                 part.__dict__.setdefault(parameter.name, parameter.default)
+
+
+def _share(estimator: Any, said: list[str]) -> None:
+    """Weights in the nodes of classifiers' trees become shares, in place."""
+    counting = 0
+    for part in compiling.parts(estimator):
+        if hasattr(part, "tree_") and hasattr(part, "classes_"):
+            value = part.tree_.value  # shape (nodes, outputs, classes), the tree's own memory
+            sums = value.sum(axis=2, keepdims=True)
+            if not np.allclose(sums, 1):
+                np.divide(value, sums, out=value, where=sums > 0)
+                counting += 1
+    if counting:
+        said.append(
+            f"{counting} decision trees: the weights of the classes in a node became shares"
+        )
 
 
 def _modern(estimator: Any, said: list[str]) -> Any:
