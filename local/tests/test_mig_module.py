@@ -159,6 +159,9 @@ def test_check_mode_says_what_would_change_and_changes_nothing(
     if "instances" in options:
         options = {"instances": names(mig)[:1]}
     before = mig("info")
+    if "versions" in options:  # of a template that is there
+        own = before["group"]["versions"][0]["template"]
+        options = {"versions": [{"template": own, "size": 1}, {"template": own}]}
     said = mig(action, check=True, **options)
     assert said["changed"], said
     assert not said["changes"]
