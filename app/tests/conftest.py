@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import google.auth
@@ -35,14 +36,23 @@ def golden_rows(estimator: LogisticRegression) -> np.ndarray:
     return np.concatenate([rows[predicted == label][:60] for label in (0, 1)])
 
 
+@pytest.fixture(scope="session")
+def write_tiny(estimator: LogisticRegression, golden_rows: np.ndarray) -> Callable[[Path], Path]:
+    """Writes the artefact of that classifier, by the name of `tiny`, into a directory."""
+
+    def write(directory: Path) -> Path:
+        write_artefact(
+            directory, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
+        )
+        return directory
+
+    return write
+
+
 @pytest.fixture
-def artefact(tmp_path: Path, estimator: LogisticRegression, golden_rows: np.ndarray) -> Path:
+def artefact(tmp_path: Path, write_tiny: Callable[[Path], Path]) -> Path:
     """A written artefact directory, a fresh copy for each test."""
-    directory = tmp_path / "artefact"
-    write_artefact(
-        directory, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
-    )
-    return directory
+    return write_tiny(tmp_path / "artefact")
 
 
 @pytest.fixture

@@ -98,6 +98,18 @@ def complete(plan: Mapping[str, Any], hostvars: Any, tolerance: int) -> bool:
     return True
 
 
+def plan_group(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The group and its autoscaler as `skfleet.rollouts.plan` takes them."""
+    group, scaler = info["group"], info["autoscaler"] or {}
+    return {
+        "target_size": group["target_size"],
+        "stable": group["stable"],
+        "autoscaler_mode": scaler.get("mode", ""),
+        "minimum": scaler.get("min", 0),
+        "maximum": scaler.get("max", 0),
+    }
+
+
 def beside(names: Sequence[str], hostvars: Any, target: str) -> str:
     """A VM that serves the old release still, to compare with; empty where there is none."""
     for name in names:
@@ -292,6 +304,7 @@ class FilterModule:
             "goes_on": goes_on,
             "failed_vms": failed_vms,
             "complete": complete,
+            "plan_group": plan_group,
             "beside": beside,
             "untouched": untouched,
             "of_image": of_image,

@@ -167,17 +167,14 @@ class Fleet:
         """(mode, minimum)"""
         from skfleet_local.compute.project import AUTOSCALER
 
-        compute = self.compute()
-        policy = compute.call("GET", compute.links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
+        policy = self.compute().policy(AUTOSCALER)
         return str(policy["mode"]), int(policy["minNumReplicas"])
 
     def set_autoscaler(self, **policy: Any) -> None:
         """Fields of its policy, as published."""
         from skfleet_local.compute.project import AUTOSCALER
 
-        compute = self.compute()
-        url = f"{compute.links.region}/autoscalers?autoscaler={AUTOSCALER}"
-        compute.change(url, {"autoscalingPolicy": policy}, method="PATCH")
+        self.compute().set_policy(AUTOSCALER, policy)
 
     def group(self) -> dict[str, Any]:
         """The group, as published."""
@@ -229,8 +226,9 @@ class Fleet:
         ), self.command("skfleet-local", "status")
         assert self.document("desired.json")["current"]["release"] == release
         assert not self.marks()
-        lock = self.document("lock.json")
-        assert not any(lock.get(name) for name in ("holder", "owed", "left_by")), lock
+        # A fleet that nobody has rolled out to has none.
+        lock = self.document("lock.json") or {"holder": None, "owed": None, "left_by": ""}
+        assert (lock["holder"], lock["owed"], lock["left_by"]) == (None, None, "")
         assert self.autoscaler() == ("ON", minimum)
 
     def wait_until_at_rest(self) -> None:

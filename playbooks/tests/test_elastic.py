@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ def replaced(fleet: Fleet, vm: dict[str, Any], seconds: float = 180) -> None:
         ),
         seconds,
     ), fleet.command("skfleet-local", "status")
+
+
+def grow_of(fleet: Fleet) -> Callable[[str], None]:
+    """What makes the group larger in the middle of a rollout."""
+
+    def grow(_: str) -> None:
+        fleet.command("skfleet-local", "scale", "5")
+
+    return grow
 
 
 def reasons(fleet: Fleet, vm: str, event: str = "recreating") -> list[str]:
@@ -131,10 +140,7 @@ def test_ten_times_the_load_brings_vms_and_loses_no_request(by_load: Fleet) -> N
 
 @pytest.mark.full
 def test_vms_that_come_in_a_rollout_that_fails_end_where_the_fleet_is(at_a: Fleet) -> None:
-    def grow(_: str) -> None:
-        at_a.command("skfleet-local", "scale", "5")
-
-    with at_a.witnessed() as record, at_a.when("stage", grow) as grown:
+    with at_a.witnessed() as record, at_a.when("stage", grow_of(at_a)) as grown:
         result = at_a.playbook("rollout", release="unready")
     assert grown
     assert_went_back(at_a, result, "gate:")
@@ -146,10 +152,7 @@ def test_vms_that_come_in_a_rollout_that_fails_end_where_the_fleet_is(at_a: Flee
 
 @pytest.mark.full
 def test_vms_that_come_in_a_rollout_end_at_its_release(at_a: Fleet) -> None:
-    def grow(_: str) -> None:
-        at_a.command("skfleet-local", "scale", "5")
-
-    with at_a.witnessed() as record, at_a.when("activate", grow) as grown:
+    with at_a.witnessed() as record, at_a.when("activate", grow_of(at_a)) as grown:
         result = at_a.playbook("rollout", release="b")
     assert grown
     assert result.code == 0, result.output[-3000:]

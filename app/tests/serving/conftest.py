@@ -205,3 +205,34 @@ def gunicorn(
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_gunicorn(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_tiny: Callable[[Path], Path],
+    iap_key: Signer,
+    google_key: Signer,
+) -> Iterator[Callable[..., Gunicorn]]:
+    """The same for tests of a module that only ask: one server for all of them."""
+    started: list[Gunicorn] = []
+
+    def start(**environ: str) -> Gunicorn:
+        root = tmp_path_factory.mktemp("shared")
+        for name in ("identity", "run"):
+            (root / name).mkdir()
+        IdentityDir(root / "identity", [iap_key], [google_key]).write()
+        values = {
+            "SKFLEET_RELEASE": "r1",
+            "SKFLEET_MODELS": f"tiny={write_tiny(root / 'tiny')}",
+            "SKFLEET_IDENTITY_DIR": str(root / "identity"),
+            "SKFLEET_RUN_DIR": str(root / "run"),
+        }
+        server = Gunicorn({**values, **environ}, root / "log")
+        started.append(server)
+        server.wait_until_live()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()

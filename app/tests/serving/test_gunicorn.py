@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import psutil
 import pytest
 
 from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import write_artefact
 from skfleet.serving.metrics import FLUSH_INTERVAL_S
 
-from .conftest import IdentityDir, Signer
+from .conftest import IdentityDir
 from .processes import Gunicorn
 
 FORM = "application/x-www-form-urlencoded"
@@ -42,36 +41,9 @@ def server(gunicorn: Start, lane: str) -> Gunicorn:
 
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["asgi", "gthread"])
-def steady(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    estimator: Any,
-    golden_rows: Any,
-    iap_key: Signer,
-    google_key: Signer,
-) -> Iterator[Gunicorn]:
+def steady(request: pytest.FixtureRequest, shared_gunicorn: Start) -> Gunicorn:
     """One server for the tests that only ask."""
-    root = tmp_path_factory.mktemp("steady")
-    write_artefact(
-        root / "tiny", name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
-    )
-    for name in ("identity", "run"):
-        (root / name).mkdir()
-    IdentityDir(root / "identity", [iap_key], [google_key]).write()
-    environ = {
-        "SKFLEET_RELEASE": "r1",
-        "SKFLEET_MODELS": f"tiny={root / 'tiny'}",
-        "SKFLEET_IDENTITY_DIR": str(root / "identity"),
-        "SKFLEET_RUN_DIR": str(root / "run"),
-        "SKFLEET_FAST_LANE": str(request.param),
-        "SKFLEET_MAX_BODY_BYTES": "4096",
-    }
-    server = Gunicorn(environ, root / "log")
-    try:
-        server.wait_until_live()
-        yield server
-    finally:
-        server.stop()
+    return shared_gunicorn(SKFLEET_FAST_LANE=str(request.param), SKFLEET_MAX_BODY_BYTES="4096")
 
 
 def test_predictions_on_both_listeners_with_identity(

@@ -199,14 +199,8 @@ def scale(size: int) -> None:
     run = current()
     addresses = run.require_state().addresses
     compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
-    links = compute.links
-    policy = compute.call("GET", links.autoscaler(AUTOSCALER))["autoscalingPolicy"]
-    limits = {"minNumReplicas": size, "maxNumReplicas": max(size, policy["maxNumReplicas"])}
-    compute.change(
-        f"{links.region}/autoscalers?autoscaler={AUTOSCALER}",
-        {"autoscalingPolicy": limits},
-        method="PATCH",
-    )
+    most = max(size, compute.policy(AUTOSCALER)["maxNumReplicas"])
+    compute.set_policy(AUTOSCALER, {"minNumReplicas": size, "maxNumReplicas": most})
     compute.change(f"{compute.links.manager(GROUP)}/resize?size={size}")
     click.echo(f"target size {size}")
 

@@ -104,3 +104,13 @@ class Compute:
         operation = self.call(method, url, body)
         while operation["status"] != "DONE":
             operation = self.call("POST", f"{operation['selfLink']}/wait")
+
+    def policy(self, autoscaler: str) -> dict[str, Any]:
+        """An autoscaler's policy."""
+        found: dict[str, Any] = self.call("GET", self.links.autoscaler(autoscaler))
+        return dict(found["autoscalingPolicy"])
+
+    def set_policy(self, autoscaler: str, fields: dict[str, Any]) -> None:
+        """Change these fields of its policy; the others stay."""
+        url = f"{self.links.region}/autoscalers?autoscaler={autoscaler}"
+        self.change(url, {"autoscalingPolicy": fields}, method="PATCH")

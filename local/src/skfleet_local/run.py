@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,11 @@ class Run:
     def client_env(self) -> Path:
         """The operator's environment."""
         return self.root / "client.env"
+
+    def client_environment(self) -> dict[str, str]:
+        """What it says, by name."""
+        pairs = (line.split("=", 1) for line in self.client_env.read_text().splitlines())
+        return {name: (shlex.split(value) or [""])[0] for name, value in pairs}
 
     @property
     def keys(self) -> Path:

@@ -369,8 +369,4 @@ def _lines(
             f"  {number}. {', '.join(batch.vms)} ({batch.zone}): {how}; "
             f"{batch.serving_meanwhile} VMs serve meanwhile{surge}"
         )
-    for refusal in made.refusals:
-        lines.append(
-            f"{'Overridden' if refusal.overridden else 'Refused'} ({refusal.code}): {refusal.words}"
-        )
-    return lines
+    return [*lines, *map(str, made.refusals)]

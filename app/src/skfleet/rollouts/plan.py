@@ -76,15 +76,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     overridden: bool = False
 
+    def __str__(self) -> str:
+        return f"{'Overridden' if self.overridden else 'Refused'} ({self.code}): {self.words}"
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of it. `hot_from`: running releases from which a reload is enough."""
 
-    release: str
-    before: str  # the desired release, empty for a fleet's first
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What every plan has, whatever it moves."""
+
     batches: list[Batch]
     nothing_to_do: bool
-    hot_from: list[str]
     refusals: list[Refusal]
     minutes: float
 
@@ -92,6 +92,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def refused(self) -> list[Refusal]:
         """What stands in the way still."""
         return [refusal for refusal in self.refusals if not refusal.overridden]
+
+
+class Plan(Planned, frozen=True, kw_only=True):
+    """The whole of a rollout. `hot_from`: running releases from which a reload is enough."""
+
+    release: str
+    before: str  # the desired release, empty for a fleet's first
+    hot_from: list[str]
 
 
 OVERRIDES = {
@@ -132,10 +140,6 @@ def make(
     ]
     if answers_changed:
         found.append(("answers", f"{answers_changed} golden predictions change."))
-    refusals = [
-        Refusal(code=code, words=words, overridden=code in options.overrides)
-        for code, words in found
-    ]
     drained = any(vm.release not in hot for vm in moving)
     each = sum(
         seconds
@@ -149,7 +153,7 @@ def make(
         # What a dead controller owes is given back even where no VM has to move.
         nothing_to_do=not moving and desired == target.id and not left_by,
         hot_from=hot,
-        refusals=refusals,
+        refusals=refusals_of(found, options),
         minutes=round(each * len(batches) / 60, 1),
     )
 
@@ -272,6 +276,14 @@ def unsafe(
         if vm.reachable and not vm.ready and not mended:
             found.append(("unready", f"{vm.name} is not ready: {vm.why_not or 'no reason given'}."))
     return found
+
+
+def refusals_of(found: Iterable[tuple[str, str]], options: Options) -> list[Refusal]:
+    """What was found, by code, with what the operator overrides."""
+    return [
+        Refusal(code=code, words=words, overridden=code in options.overrides)
+        for code, words in found
+    ]
 
 
 def _starved(batches: Sequence[Batch], group: Group, options: Options) -> list[tuple[str, str]]:

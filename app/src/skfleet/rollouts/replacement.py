@@ -13,7 +13,7 @@ import msgspec
 
 from skfleet.compute.model import short_template
 from skfleet.rollouts import plan
-from skfleet.rollouts.plan import Batch, Group, Options, Refusal
+from skfleet.rollouts.plan import Group, Options, Refusal
 
 
 class Vm(plan.Vm, frozen=True, kw_only=True):
@@ -35,23 +35,14 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     percent: int | None = None
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of it. `canary`: VMs of the new image that come first."""
+class Plan(plan.Planned, frozen=True, kw_only=True):
+    """The whole of a replacement. `canary`: VMs of the new image that come first."""
 
     image: str
     image_before: str
     size: int  # of the group, before and after
     canary: int
     canary_versions: list[Version]
-    batches: list[Batch]
-    nothing_to_do: bool
-    refusals: list[Refusal]
-    minutes: float
-
-    @property
-    def refused(self) -> list[Refusal]:
-        """What stands in the way still."""
-        return [refusal for refusal in self.refusals if not refusal.overridden]
 
 
 def make(
@@ -77,10 +68,7 @@ def make(
     there = sum(vm.image == image for vm in vms)
     batches = plan.batches_of(moving, vms, [], group, options, extra=first)
     found = plan.unsafe(vms, set(members), group, left_by, first=False)
-    refusals = [
-        Refusal(code=code, words=words, overridden=code in options.overrides)
-        for code, words in found
-    ]
+    refusals = plan.refusals_of(found, options)
     if first and group.autoscaler_mode and not group.can_surge(first):
         # No override: without them there is nothing to take traffic meanwhile, and nothing to judge by.
         words = (
@@ -125,10 +113,7 @@ def lines(made: Plan) -> list[str]:
         )
     if made.canary:
         said.append(f"At last the {made.canary} VMs beside them go, and the group has {made.size}.")
-    for refusal in made.refusals:
-        state = "Overridden" if refusal.overridden else "Refused"
-        said.append(f"{state} ({refusal.code}): {refusal.words}")
-    return said
+    return [*said, *map(str, made.refusals)]
 
 
 def short(template: str) -> str:

@@ -43,10 +43,10 @@ class Admission:
     def enter(self) -> bool:
         """Take a place; False where there is none. Every True is paid back with `leave`."""
         with self._lock:
-            if self.in_flight >= self.cap:
+            if self.full:
                 self._shed += 1
                 self._look_now_and_then()
-                if self.in_flight >= self.cap:
+                if self.full:
                     return False
             self.in_flight += 1
             return True

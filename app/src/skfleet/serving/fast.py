@@ -98,8 +98,7 @@ class FastLane:
             return
         started = time.perf_counter()
         service = self._service
-        if self._content is not service.content:
-            self._compile(service.content)
+        self._keep_up()
         listener = service.ports.get((scope.get("server") or ("", 0))[1])
         if listener is Listener.HEALTH and scope["method"] == "GET":
             readiness = _probe(service, scope["path"])
@@ -128,14 +127,10 @@ class FastLane:
 
     def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
         """Whether `at_once` may answer a request with these headers, once its body is there."""
-        service = self._service
-        if self._content is not service.content:
-            self._compile(service.content)
-        route = self._at_once.get((target, found.get(b"content-type", b"")))
+        route = self._route_at_once(target, found, length)
         return (
             route is not None
-            and length <= route.limit
-            and service.identity.known(listener, _token(found, listener)) is not None
+            and self._service.identity.known(listener, _token(found, listener)) is not None
         )
 
     def at_once(
@@ -147,10 +142,8 @@ class FastLane:
         """
         started = time.perf_counter()
         service = self._service
-        if self._content is not service.content:
-            self._compile(service.content)
-        route = self._at_once.get((target, found.get(b"content-type", b"")))
-        if route is None or len(body) > route.limit:
+        route = self._route_at_once(target, found, len(body))
+        if route is None:
             return None
         caller = service.identity.known(listener, _token(found, listener))
         if caller is None or service.admission.full:
@@ -164,6 +157,11 @@ class FastLane:
         self._record("POST", route.path, 200, started, listener, route.label, caller.email)
         head = b"content-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
         return head % (route.kind, len(answer), self._release), answer
+
+    def _route_at_once(self, target: bytes, found: Headers, length: int) -> Route | None:
+        self._keep_up()
+        route = self._at_once.get((target, found.get(b"content-type", b"")))
+        return route if route is not None and length <= route.limit else None
 
     async def _admitted(
         self, scope: Scope, receive: Receive, send: Send, started: float, listener: Listener
@@ -259,8 +257,11 @@ class FastLane:
         line = service.access_log.line(method, path, status, seconds, listener.value, who)
         service.access_log.soon(line)
 
-    def _compile(self, content: Content) -> None:
+    def _keep_up(self) -> None:
         """The routes of the models now served."""
+        content = self._service.content
+        if self._content is content:
+            return
         models = content.models
         self._routes = {
             key: route

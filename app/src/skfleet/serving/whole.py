@@ -65,7 +65,9 @@ class WholeRequests:
 
     def release(self) -> bytes:
         """What is held, which is gunicorn's from now on."""
-        held = b"".join((self._head, *self._parts)) if self._head else b""
+        if not self._head:
+            return b""
+        held = b"".join((self._head, *self._parts))
         self._head = b""
         self._parser = HttpRequestParser(self)
         return held

@@ -81,9 +81,7 @@ def _serving(run: Run) -> list[str]:
 
 
 def _environment(run: Run, repository: Path) -> dict[str, str]:
-    lines = run.client_env.read_text().splitlines()
-    client_env = dict(line.split("=", 1) for line in lines if "=" in line)
-    return {**os.environ, **client_env, "PYTHONPATH": str(repository / "loadtest")}
+    return {**os.environ, **run.client_environment(), "PYTHONPATH": str(repository / "loadtest")}
 
 
 def _sample(load: subprocess.Popen[bytes], vms: Sequence[Process]) -> VmCpu:
@@ -99,13 +97,9 @@ def _sample(load: subprocess.Popen[bytes], vms: Sequence[Process]) -> VmCpu:
 def _autoscaler_off(run: Run) -> Iterator[None]:
     addresses = run.require_state().addresses
     compute = client.Compute(addresses, client.access_token(run, ACCOUNTS["operator"]))
-    links = compute.links
-    before = compute.call("GET", links.autoscaler(AUTOSCALER))["autoscalingPolicy"].get(
-        "mode", "ON"
-    )
-    url = f"{links.region}/autoscalers?autoscaler={AUTOSCALER}"
-    compute.change(url, {"autoscalingPolicy": {"mode": "OFF"}}, method="PATCH")
+    before = compute.policy(AUTOSCALER).get("mode", "ON")
+    compute.set_policy(AUTOSCALER, {"mode": "OFF"})
     try:
         yield
     finally:
-        compute.change(url, {"autoscalingPolicy": {"mode": before}}, method="PATCH")
+        compute.set_policy(AUTOSCALER, {"mode": before})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -80,8 +79,7 @@ class Replay:
     @property
     def environment(self) -> dict[str, str]:
         """client.env."""
-        pairs = (line.split("=", 1) for line in self.run.client_env.read_text().splitlines())
-        return {name: (shlex.split(value) or [""])[0] for name, value in pairs}
+        return self.run.client_environment()
 
     @property
     def _evidence(self) -> Path:
