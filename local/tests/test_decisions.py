@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -130,8 +131,8 @@ def test_health_states_are_the_published_ones() -> None:
 SCALING = Scaling(mode="ON", minimum=2, maximum=20, target=0.5, stabilisation_s=600)
 
 
-def scaled(history: list[tuple[float, int]], size: int, **changes: object) -> tuple[int, str]:
-    return scale(size, history[-1][0], history, replace(SCALING, **changes))  # type: ignore[arg-type]
+def scaled(history: list[tuple[float, int]], size: int, **changes: Any) -> tuple[int, str]:
+    return scale(size, history[-1][0], history, replace(SCALING, **changes))
 
 
 def test_scaling_out_is_at_once_and_in_waits_for_the_whole_window() -> None:

@@ -121,7 +121,6 @@ class Simulation:
             item.phase, item.action, item.booted = "run", "NONE", -DAY_S
             self._serving[item.name] = 0.0
         self._moving.clear()
-        peak = self.ask.curve.peak_s
         requests = vm_seconds = 0.0
         most = fewest = len(self._serving)
         minutes: list[tuple[float, float]] = []  # time, and the most that a VM got
@@ -130,9 +129,7 @@ class Simulation:
             now = tick * TICK_S
             if tick % _TICKS_A_MINUTE == 0:
                 noise = math.exp(self._random.gauss(0, self.ask.noise)) if self.ask.noise else 1.0
-            # A zone is gone for an hour around the peak, which is the worst moment there is.
-            gone = 0 <= (now - peak + LOST_S / 2) % DAY_S < LOST_S
-            self._lose_or_find(gone, now)
+            self._lose_or_find(self._is_gone(now), now)
             self._move(now)
             rate = self.ask.rps * self.ask.curve(now) * noise
             serving = len(self._serving)
@@ -162,12 +159,7 @@ class Simulation:
         rates = np.array([rate for _, rate in minutes])
         p90s = self.vm.station.percentiles(rates, np.full(len(rates), 90.0))
         good = [bool(ms <= self.ask.p90_ms) for ms in p90s]
-        peak = self.ask.curve.peak_s
-        meanwhile = [
-            well
-            for (at, _), well in zip(minutes, good, strict=True)
-            if 0 <= (at - peak + LOST_S / 2) % DAY_S < LOST_S
-        ]
+        meanwhile = [well for (at, _), well in zip(minutes, good, strict=True) if self._is_gone(at)]
         worst = float(p90s.max())
         nothing = self.ask.survive is Survive.NOTHING
         return Day(
@@ -185,6 +177,10 @@ class Simulation:
             decisions=len(self.said),
             seconds=time.perf_counter() - began,
         )
+
+    def _is_gone(self, at: float) -> bool:
+        """For an hour around the peak, which is the worst moment there is."""
+        return 0 <= (at - self.ask.curve.peak_s + LOST_S / 2) % DAY_S < LOST_S
 
     def _begin_with(self) -> int:
         wanted = math.ceil(self.ask.rps * self.ask.curve(0.0) / self.size.rate_a_vm_normally)

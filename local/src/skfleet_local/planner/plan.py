@@ -72,7 +72,6 @@ def make(
     against: Measured | None = None,
 ) -> Plan:
     """The whole of it. Raises ConfigurationError for what cannot be, with what to do."""
-    sizing.check(ask)
     if table is not None:
         machine_type, price = prices.choose(table.vms, machine_type, "--prices")
         prices.same_vcpus(machine_type, price, measured.vcpus)
