@@ -1,8 +1,8 @@
-"""Boot hosts from an image and time them, in their network: `boot.py PLACE NAME=ADDRESS …`.
+"""Boot hosts from an image and time them, in their network: `boot.py RECORD WHERE NAME=ADDRESS …`.
 
 They are started at once, as a group that scales out starts them, and nobody logs in before they are
-ready. What each did meanwhile is read from its journal afterwards. Writes PLACE/boots.json and prints
-a line for each host.
+ready. What each did meanwhile is read from its journal afterwards. WHERE is the layer that says where
+their cloud is; the image's is beside RECORD, the file to write. Prints a line for each host.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ READY_S = 240
 HEALTH_PORT = 8082
 
 
-def boot(place: Path, name: str, address: str) -> dict[str, Any]:
+def boot(image: Path, where: Path, name: str, address: str) -> dict[str, Any]:
     """Start one host and wait for `/readyz`; seconds from the start, by what they went to."""
     began = time.time()
-    layers = [part for layer in ("where", "layer") for part in ("--layer", str(place / layer))]
+    layers = [part for layer in (where, image) for part in ("--layer", str(layer))]
     with subprocess.Popen([*HOSTS, "start", name, address, *layers], stdout=subprocess.DEVNULL):
         ready = wait(address, began + READY_S)
     lines = journal(name)
@@ -64,7 +64,8 @@ def journal(name: str) -> list[dict[str, Any]]:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         lines = [line for line in lines if "seconds" in line]
-        if any(line.get("step") == "all" for line in lines) or time.time() > deadline:
+        done = any(line.get("step") in ("all", "fallback") for line in lines)
+        if done or time.time() > deadline:
             return lines
         time.sleep(1)
 
@@ -87,11 +88,11 @@ def parts(lines: list[dict[str, Any]], whole: float) -> dict[str, float]:
 
 def main() -> None:
     """The script."""
-    place = Path(sys.argv[1])
-    pairs = [argument.split("=") for argument in sys.argv[2:]]
+    record, where = Path(sys.argv[1]), Path(sys.argv[2])
+    pairs = [argument.split("=") for argument in sys.argv[3:]]
     with ThreadPoolExecutor() as pool:
-        booted = list(pool.map(lambda pair: boot(place, *pair), pairs))
-    (place / "boots.json").write_text(json.dumps(booted, indent=1))
+        booted = list(pool.map(lambda pair: boot(record.parent / "layer", where, *pair), pairs))
+    record.write_text(json.dumps(booted, indent=1))
 
 
 main()

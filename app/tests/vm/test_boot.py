@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from skfleet import documents
+from skfleet.builds import image
+from skfleet.releases import operations
+from skfleet.releases.environment import Environment, InternalPolicy
+from skfleet.vm.fallback import Fallback
+
+ADMITTED = Environment(fleet="one", internal=InternalPolicy(allowed_callers=["batch@example.com"]))
 
 
 @pytest.fixture
@@ -99,3 +109,49 @@ def test_desired_release_that_is_bad_leaves_the_one_of_an_earlier_boot(
     vm.cloud.desire("r1")
     assert boot.wait(90) == 0
     assert json.loads((machine.run_dir / "converge.json").read_bytes())["stale"] is False
+
+
+@pytest.mark.parametrize("of_this_fleet", [True, False])
+def test_fresh_vm_serves_its_images_release_without_the_bucket_where_its_image_says_so(
+    vm: Any, wait_for: Any, tmp_path: Path, of_this_fleet: bool
+) -> None:
+    """Of another fleet's image it takes nothing: it would admit that fleet's callers."""
+    machine, cloud = vm.machine, vm.cloud
+    cloud.release("baked")
+    fleet = cloud.fleet if of_this_fleet else f"{cloud.bucket}/fleets/another"
+    bake(vm, tmp_path, Fallback(fleet=fleet, release="baked", environment=ADMITTED))
+    machine.set_environment("http://127.0.0.1:9", vm.metadata.address)
+    boot = machine.start("skfleet.vm.converge", "--boot")
+    admitted = machine.prefix / "var/lib/skfleet/identity/environment.json"
+    if of_this_fleet:
+        wait_for(lambda: machine.get("/readyz")[0] == 200, 60)
+        assert documents.read(Environment, admitted.read_bytes(), "test") == ADMITTED
+    else:
+        wait_for(lambda: (machine.run_dir / "converge.json").exists(), 60)
+        assert not admitted.exists()
+    state = machine.state()
+    assert (state["release"], state["stale"]) == (
+        ("baked", True) if of_this_fleet else (None, False)
+    )
+    assert "cannot be reached" in state["reason"]
+    assert boot.poll() is None
+    boot.terminate()
+    boot.wait(30)
+
+    # The bucket's word counts as soon as it is heard.
+    cloud.release("new", settings={"workers": 5})
+    cloud.desire("new")
+    machine.set_environment(cloud.endpoint, vm.metadata.address)
+    assert machine.start("skfleet.vm.converge", "--boot").wait(90) == 0
+    state = machine.state()
+    assert (state["release"], state["stale"], state["reason"]) == ("new", False, "")
+
+
+def bake(vm: Any, room: Path, fallback: Fallback) -> None:
+    """What Packer does with what `skfleet app image` collected."""
+    release = operations.load(vm.cloud.store, vm.cloud.bucket, fallback.release)
+    image._collect(vm.cloud.store, *release, room, fallback)
+    python = vm.machine.command("skfleet.vm.bake")[0]
+    unpack = [python, "-m", "skfleet.vm.unpack", str(room / "release.tar"), str(room / "release")]
+    subprocess.run(unpack, check=True)
+    subprocess.run([*vm.machine.command("skfleet.vm.bake"), str(room / "release")], check=True)

@@ -1,4 +1,4 @@
-"""What Packer's build left, and the two hosts that booted from it."""
+"""What Packer's build left, the two hosts that booted from it, and one that could not reach the bucket."""
 
 from __future__ import annotations
 
@@ -69,6 +69,18 @@ def test_both_hosts_serve_the_desired_release(boots: Any, image: Any) -> None:
     for boot in boots:
         assert get(boot["address"], 8082, "/version")["release"] == image["release"]
         assert get(boot["address"], 8082, "/readyz")["release"] == image["release"]
+
+
+def test_a_host_without_the_bucket_serves_the_baked_release_and_says_so(image: Any) -> None:
+    """Its image was made to; the callers that it admits are those of its image, too."""
+    (boot,) = json.loads((PLACE / "without_bucket.json").read_bytes())
+    ready = get(boot["address"], 8082, "/readyz")
+    assert (ready["release"], ready["stale"]) == (image["release"], True)
+    assert "cannot be reached" in on(boot["name"], "cat", "/run/skfleet/converge.json")
+    admitted = "/var/lib/skfleet/identity/environment.json"
+    assert json.loads(on(boot["name"], "cat", admitted)) == json.loads(
+        on(NAMES[0], "cat", admitted)
+    )
 
 
 def test_hosts_of_one_image_are_not_the_same_machine() -> None:

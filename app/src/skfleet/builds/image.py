@@ -3,7 +3,7 @@
 runtime.tar   wheelhouse of the image's own environment
 bundle.tar    the roles that make a host without a release
 release.tar   by choice: a release to bake, `release.json` and by digest `objects/` and `models/`, with the
-              signatures that there are
+              signatures that there are; `fallback.json` where VMs are to serve it without the bucket
 image.json    `Image`: what a VM of it can say about its origin
 """
 
@@ -22,10 +22,13 @@ from skfleet.artifacts.store import Store, Stored
 from skfleet.builds.bundle import make_bundle
 from skfleet.builds.wheelhouse import RUNTIME_PINS, build
 from skfleet.documents import Document
+from skfleet.releases.environment import Environment
 from skfleet.releases.release import Release
-from skfleet.vm import source
+from skfleet.vm import fallback, source
 from skfleet.vm.bake import DOCUMENT
+from skfleet.vm.fallback import Fallback
 from skfleet.vm.host import IMAGE_CONTRACTS
+from skfleet.vm.metadata import Fleet
 
 
 class Image(Document, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ def prepare(
     builds: Path,
     store: Store,
     baked: tuple[Release, Stored] | None = None,
+    without_bucket: Fallback | None = None,
 ) -> Image:
     """Write the files into `output`, whole or not at all; the release must fit this Python.
 
@@ -72,7 +76,7 @@ def prepare(
         shutil.copyfile(wheelhouse.path, scratch / "runtime.tar")
         (scratch / "bundle.tar").write_bytes(bundle)
         if baked is not None:
-            _collect(store, *baked, scratch)
+            _collect(store, *baked, scratch, without_bucket)
         (scratch / "image.json").write_bytes(documents.write(image))
         shutil.rmtree(output, ignore_errors=True)
         scratch.chmod(0o755)
@@ -82,6 +86,13 @@ def prepare(
     return image
 
 
+def without_bucket(store: Store, fleet: str, release: str) -> Fallback:
+    """The fallback for VMs of a fleet, by its address; raises ObjectMissing if nobody may call it yet."""
+    uri = Fleet.parse(fleet).document("environment.json")
+    environment = documents.read(Environment, store.read(uri).data, where=uri)
+    return Fallback(fleet=fleet, release=release, environment=environment)
+
+
 def _commit(repo: Path) -> str:
     answer = subprocess.run(
         ["git", "-C", str(repo), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -89,10 +100,18 @@ def _commit(repo: Path) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def _collect(store: Store, release: Release, document: Stored, directory: Path) -> None:
+def _collect(
+    store: Store,
+    release: Release,
+    document: Stored,
+    directory: Path,
+    without_bucket: Fallback | None = None,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="skfleet-image-") as scratch:
         cache = Path(scratch)
         (cache / DOCUMENT).write_bytes(document.data)
+        if without_bucket is not None:
+            (cache / fallback.NAME).write_bytes(documents.write(without_bucket))
         signatures = {document.uri + SUFFIX: cache / (DOCUMENT + SUFFIX)}
         for pin in (release.app, release.bundle):
             path = fetch_object(store, pin, cache)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from skfleet.builds.image import prepare
+from skfleet.builds.image import prepare, without_bucket
 from skfleet.builds.publish import list_builds, publish_build
 from skfleet.builds.wheelhouse import EXTRAS, PINS
 from skfleet.builds.wheelhouse import build as build_wheelhouse
@@ -94,6 +94,14 @@ def publish(
 )
 @click.option("--release", default="", metavar="ID", help="Release to bake into the image.")
 @click.option(
+    "--serve-without-bucket",
+    "fallback_fleet",
+    default="",
+    metavar="FLEET",
+    help="VMs of this fleet that boot while the bucket is away serve the baked release, to those "
+    "whom the fleet admits now, and call themselves stale. Without it they wait.",
+)
+@click.option(
     "--bucket",
     envvar="SKFLEET_BUCKET",
     default="",
@@ -102,12 +110,26 @@ def publish(
 )
 @click.pass_obj
 def image_command(
-    operator: Operator, repo: Path, output: Path, contents: Path, release: str, bucket: str
+    operator: Operator,
+    repo: Path,
+    output: Path,
+    contents: Path,
+    release: str,
+    fallback_fleet: str,
+    bucket: str,
 ) -> None:
     """Collect what an image is made of; playbooks/image.yml brings it onto the host."""
     store = operator.store
     baked = load(store, require_bucket(bucket), release) if release else None
-    image = prepare(repo.resolve(), contents.resolve(), output.resolve(), store, baked)
+    fallback = None
+    if fallback_fleet:
+        if not release:
+            raise click.UsageError(
+                "--serve-without-bucket needs --release: there is nothing to serve."
+            )
+        fleet = f"{require_bucket(bucket)}/fleets/{fallback_fleet}"
+        fallback = without_bucket(store, fleet, release)
+    image = prepare(repo.resolve(), contents.resolve(), output.resolve(), store, baked, fallback)
     print_json(msgspec.to_builtins(image))
 
 

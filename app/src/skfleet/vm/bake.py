@@ -22,7 +22,7 @@ from skfleet.artifacts.store import Store
 from skfleet.backends.base import read_manifest
 from skfleet.errors import ConfigurationError, IntegrityError, SkfleetError
 from skfleet.releases.release import Release
-from skfleet.vm import playbook, source
+from skfleet.vm import fallback, files, playbook, source
 from skfleet.vm.converge import Converge, step, tell
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 from skfleet.vm.unpack import unpack
@@ -44,6 +44,9 @@ def bake(converge: Converge, directory: Path) -> Release:
                 where=str(directory / kind / digest),
                 hint="Make the directory again: skfleet app image --release ID.",
             )
+    without_bucket = fallback.read(directory / fallback.NAME)
+    if without_bucket is not None:
+        fallback.check(without_bucket, release.id)
     trust = Trust.read(converge.settings.trusted_keys)
     if trust.required:
         check_signed(trust, directory, release, data)
@@ -56,6 +59,8 @@ def bake(converge: Converge, directory: Path) -> Release:
             # What is in the cache and verifies is not asked for anywhere.
             unpack(fetch_object(Store(trust=trust), release.bundle, host.cache), scratch / "bundle")
         playbook.run(host, scratch / "bundle", converge.variables(release, "stage"), tell)
+        if without_bucket is not None:
+            files.replace(host.fallback, documents.write(without_bucket))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         # An installed build needs its tar no more, and an image is paid for by its size.

@@ -26,10 +26,11 @@ from typing import Any
 
 import msgspec
 
-from skfleet.errors import SkfleetError
+from skfleet import documents
+from skfleet.errors import SkfleetError, StoreUnavailable
 from skfleet.releases.release import Release
 from skfleet.settings import Settings, release_settings
-from skfleet.vm import lock, metadata, playbook, source, state
+from skfleet.vm import fallback, files, lock, metadata, playbook, source, state
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 from skfleet.vm.unpack import unpack
 
@@ -151,6 +152,8 @@ class Converge:
             except (SkfleetError, OSError) as error:
                 self.remember(_sentence(error), boot=True)
                 tell({"step": "failed", "reason": str(error)})
+                if isinstance(error, StoreUnavailable):
+                    made = self._serve_fallback(_sentence(error)) or made
                 wait, pause = pause, min(pause * 2, RETRY_MOST_S)
             made = made or self._make_from_image()
             time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads a fleet's requests
@@ -183,6 +186,35 @@ class Converge:
             yield
         finally:
             timer.cancel()
+
+    def _serve_fallback(self, reason: str) -> bool:
+        """Serve the image's release while the bucket is away, where the image says so; True when done."""
+        from skfleet.artifacts.fetch import fetch_object
+        from skfleet.artifacts.signing import Trust
+        from skfleet.artifacts.store import Store
+
+        if self.host.current() is not None:
+            return False
+        try:
+            found = fallback.read(self.host.fallback)
+            if found is None or metadata.fleet() != metadata.Fleet.parse(found.fleet):
+                return False
+            release = source.installed(found.release, self.host)
+            variables = self.variables(release, "activate")
+            with self._lock(), step("fallback"):
+                scratch = _scratch(self.host.work)
+                # What is in the cache and verifies is not asked for anywhere.
+                store = Store(trust=Trust.read(self.settings.trusted_keys))
+                unpack(fetch_object(store, release.bundle, self.host.cache), scratch / "bundle")
+                admitted = self.host.identity / "environment.json"
+                if not admitted.exists():
+                    files.replace(admitted, documents.write(found.environment))
+                playbook.run(self.host, scratch / "bundle", variables, tell)
+        except (SkfleetError, OSError) as error:
+            tell({"step": "failed", "reason": str(error)})
+            return False
+        state.write(self.host.run, release.id, stale=True, reason=reason)
+        return True
 
     def _make_from_image(self) -> bool:
         """Let the image's own roles install the units where no release's have; True when done."""

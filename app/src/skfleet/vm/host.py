@@ -14,6 +14,7 @@ from typing import Any
 
 from skfleet.errors import ConfigurationError
 from skfleet.settings import Settings
+from skfleet.vm import fallback
 
 DEFAULT_DIRECTORY = Path("/etc/skfleet")
 # What an image promises to releases: the paths of docs/architecture.md and the programs behind them.
@@ -82,6 +83,11 @@ class Host:
     def image_bundle(self) -> Path:
         """The roles the image was made of; there where a host is not fully made by its image."""
         return self.runtime / "share/skfleet/bundle.tar"
+
+    @property
+    def fallback(self) -> Path:
+        """What to serve without the bucket; there where the image was made so."""
+        return self.prefix / "opt/skfleet" / fallback.NAME
 
     @property
     def cache(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skfleet import documents
@@ -48,10 +49,20 @@ def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
         _check_signed(store, uri, data)
         return _parse(data, release, where=uri)
     except StoreUnavailable:
-        installed = host.release_directory(release) / "release.json"
-        if not installed.is_file():
+        if not _document(host, release).is_file():
             raise
-        return _parse(installed.read_bytes(), release, where=str(installed))
+        return installed(release, host)
+
+
+def installed(release: str, host: Host) -> Release:
+    """A release that is installed on this host, by the document it was installed from."""
+    path = _document(host, release)
+    try:
+        return _parse(path.read_bytes(), release, where=str(path))
+    except FileNotFoundError:
+        raise DocumentError(
+            f"Release '{release}' is not installed here.", where=str(path)
+        ) from None
 
 
 def check(release: Release) -> None:
@@ -74,6 +85,10 @@ def check(release: Release) -> None:
                 where=f"release {release.id}",
                 hint="Replace the VMs by ones of a fitting image, or build the app for this one.",
             )
+
+
+def _document(host: Host, release: str) -> Path:
+    return host.release_directory(release) / "release.json"
 
 
 def _check_signed(store: Store, uri: str, data: bytes) -> None:
