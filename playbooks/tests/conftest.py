@@ -83,6 +83,7 @@ class Fleet:
         *arguments: str,
         inventory: Path | None = None,
         env: Any = None,
+        timeout_s: float = 540,
         **extra: Any,
     ) -> Result:
         """`ansible-playbook playbooks/NAME.yml -e …`; the evidence is the newest that it wrote."""
@@ -104,7 +105,7 @@ class Fleet:
             capture_output=True,
             text=True,
             check=False,
-            timeout=540,
+            timeout=timeout_s,
         )
         written = sorted(set(evidence.glob("*.json")) - before)
         found = json.loads(written[-1].read_text()) if written else {}

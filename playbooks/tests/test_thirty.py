@@ -1,0 +1,42 @@
+"""A fleet of thirty moves by zones, in few batches, and loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from skfleet_local.demo.fleet import serves
+
+from .conftest import Fleet, assert_clean, booted
+
+THIRTY = 30
+pytestmark = [pytest.mark.fleet, pytest.mark.full, pytest.mark.timeout(2400)]
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    made = booted(tmp_path_factory.mktemp("thirty"), THIRTY, 10)
+    try:
+        assert made.shell.wait(
+            "a", lambda vms: len(vms) == THIRTY and all(serves(vm, "a") for vm in vms), 900
+        ), made.command("skfleet-local", "status")
+        yield made
+    finally:
+        made.command("skfleet-local", "down")
+
+
+def test_a_rollout_over_thirty_vms_loses_no_request(thirty: Fleet) -> None:
+    zone = {vm["name"]: vm["zone"] for vm in thirty.shell.status()}
+    with thirty.witnessed() as record:
+        result = thirty.playbook("rollout", release="b", timeout_s=1800)
+    assert result.code == 0, result.output[-3000:]
+    batches = [batch["vms"] for batch in result.evidence["plan"]["batches"]]
+    assert sorted(vm for batch in batches for vm in batch) == sorted(zone)
+    assert len(batches[0]) == 1
+    assert len(batches) <= 7
+    for batch in batches:
+        assert len({zone[vm] for vm in batch}) == 1
+    thirty.assert_at("b", minimum=THIRTY)
+    print(f"{result.seconds / 60:.1f} minutes, planned {result.evidence['plan']['minutes']}")  # noqa: T201
+    assert_clean(record)
