@@ -51,7 +51,7 @@ def round_of(
     directory.mkdir(parents=True, exist_ok=True)
     place = Place(bin_directory, directory, tuple(free_ports(4)))
     command = contender.start(place, model)
-    asked = [(case, _protocol(contender, case)) for case in cases]
+    asked = [(case, protocol_of(contender, case)) for case in cases]
     if contender.inside:
         for case, protocol in asked:
             yield case, _inside(command, protocol, model, case, directory, seconds)
@@ -59,10 +59,10 @@ def round_of(
     server = Server(command.arguments, command.environ, directory, directory / "server.log")
     port = command.port or place.ports[0]
     try:
-        ready_s = _wait(server, port, command, asked[0][1], model, asked[0][0].rows)
+        ready_s = wait(server, port, command, asked[0][1], model, asked[0][0].rows)
         for case, protocol in asked:
-            bodies = _prove(port, command, protocol, model, case)
-            headers = _headers(command, protocol, bodies[0])
+            bodies = prove(port, command, protocol, model, case)
+            headers = headers_of(command, protocol, bodies[0])
 
             load = functools.partial(
                 wrk.run, f"http://{HOST}:{port}", protocol.path, headers, bodies,
@@ -80,14 +80,14 @@ def round_of(
         server.stop()
 
 
-def _protocol(contender: Contender, case: Case) -> Protocol:
+def protocol_of(contender: Contender, case: Case) -> Protocol:
     found = choose(protocols(contender.server, case.model), case.encoding, case.rows)
     if found is None:
         raise AssertionError(f"{contender.name} has no way to ask {case.name}")
     return found
 
 
-def _wait(
+def wait(
     server: Server, port: int, command: Command, protocol: Protocol, model: Trained, size: int
 ) -> float:
     """Seconds from exec to the first right answer."""
@@ -98,7 +98,7 @@ def _wait(
         if server.ended is not None:
             raise Failed(f"did not start: {server.tail()}")
         try:
-            status, answer = _ask(port, protocol, _headers(command, protocol, body), body)
+            status, answer = _ask(port, protocol, headers_of(command, protocol, body), body)
             if status == 200 and protocol.labels(answer) == labels:
                 return time.monotonic() - server.started
             problem = f"{status}: {answer[:200].decode(errors='replace')}"
@@ -108,7 +108,7 @@ def _wait(
     raise Failed(f"not ready in {READY_S:.0f} s ({problem}): {server.tail()}")
 
 
-def _prove(
+def prove(
     port: int, command: Command, protocol: Protocol, model: Trained, case: Case
 ) -> list[bytes]:
     """The bodies of a case, each answered right; raises Failed."""
@@ -116,7 +116,7 @@ def _prove(
     for index in range(BODIES):
         rows, labels = model.batch(case.rows, index * len(model.rows) // BODIES)
         body = protocol.body(rows)
-        status, answer = _ask(port, protocol, _headers(command, protocol, body), body)
+        status, answer = _ask(port, protocol, headers_of(command, protocol, body), body)
         if status != 200:
             raise Failed(f"{case.name} answers {status}: {answer[:300].decode(errors='replace')}")
         if protocol.labels(answer) != labels:
@@ -125,7 +125,7 @@ def _prove(
     return bodies
 
 
-def _headers(command: Command, protocol: Protocol, body: bytes) -> dict[str, str]:
+def headers_of(command: Command, protocol: Protocol, body: bytes) -> dict[str, str]:
     return {"Content-Type": protocol.content_type, **protocol.headers(body), **command.headers}
 
 
@@ -147,7 +147,7 @@ def _inside(
     for index in range(BODIES):
         rows, _ = model.batch(case.rows, index * len(model.rows) // BODIES)
         (bodies / f"{index:02}").write_bytes(protocol.body(rows))
-    headers = _headers(command, protocol, (bodies / "00").read_bytes())
+    headers = headers_of(command, protocol, (bodies / "00").read_bytes())
     done = subprocess.run(
         [*command.arguments, protocol.path, json.dumps(headers), str(bodies), str(seconds)],
         env=command.environ, capture_output=True, text=True, check=False, timeout=seconds + READY_S,
