@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from skfleet.rollouts.evidence import Event, Evidence, Host
+from skfleet.rollouts.evidence import Event, Evidence, Host, Predecessor
 from skfleet_local.replay.record import (
     NotReplayable,
     cast,
@@ -16,6 +16,7 @@ from skfleet_local.replay.record import (
     path,
     readable,
     settings_between,
+    went_on,
 )
 
 OLD: dict[str, Any] = {
@@ -134,3 +135,19 @@ def test_only_settings_can_be_made_again() -> None:
 def test_a_record_without_a_rollout_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(NotReplayable):
         readable(record(**changes))
+
+
+@pytest.mark.parametrize(
+    ("steps", "died_at", "expected"),
+    [
+        (("gate", "undrain", "soak"), "activate", True),
+        (("stage", "surge", "drain", "activate", "gate"), "activate", False),
+        (("gate", "undrain"), "undrain", False),
+        ((), "activate", False),
+    ],
+)
+def test_what_a_dead_controller_had_begun_may_have_been_done_without_it(
+    steps: tuple[str, ...], died_at: str, expected: bool
+) -> None:
+    dead = Predecessor(run="before", events=3, host="p", step=died_at)
+    assert went_on(record(events=[event("p", step) for step in steps]), dead) is expected

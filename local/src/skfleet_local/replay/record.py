@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skfleet.errors import SkfleetError
-from skfleet.rollouts.evidence import Event, Evidence
+from skfleet.rollouts.evidence import Event, Evidence, Predecessor
 
 # Steps that change something; how often the lease was looked at is not what a rollout did.
 STEPS = "stage surge drain activate gate undrain soak keep-out desire recreate give-back".split()
@@ -103,6 +103,12 @@ def mishaps(record: Evidence, names: Mapping[str, str], seed: int) -> list[Misha
         step = event.step if event.step in STEPS else "stage"
         found.setdefault(vm, Mishap(vm, step, round(chance.uniform(0, LATEST_S), 3)))
     return list(found.values())
+
+
+def went_on(record: Evidence, dead: Predecessor) -> bool:
+    """Whether what a dead controller had begun on a VM was done without it: nobody had to begin again."""
+    way = {step for step, _ in path(record.events, dead.host)}
+    return dead.step == "activate" and "gate" in way and "activate" not in way
 
 
 def differences(record: Evidence, replay: Evidence, names: Mapping[str, str]) -> list[str]:
