@@ -7,7 +7,6 @@ admitted. A token that held is remembered until it expires, and forgotten when k
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import threading
@@ -180,8 +179,10 @@ def _remembered(policy: Policy, digest: bytes) -> Caller | None:
     caller = policy.cache.get(digest)
     if caller is None or caller.expires_at <= time.time():
         return None
-    with contextlib.suppress(KeyError):  # another thread has just pushed it out; it still holds
+    try:  # noqa: SIM105 - contextlib.suppress costs as much as the hash
         policy.cache.move_to_end(digest)
+    except KeyError:  # another thread has just pushed it out; it still holds
+        pass
     return caller
 
 
