@@ -167,13 +167,14 @@ def test_variables_are_made_of_what_terraform_says(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     inventory(tmp_path, environment)
-    compute, bucket, fleet, user, args = resolved(
+    compute, bucket, fleet, waves, user, args = resolved(
         tmp_path,
         environment,
         "skfleet-7h2k",
-        *("skfleet_compute", "skfleet_bucket", "skfleet_fleet", "ansible_user"),
+        *("skfleet_compute", "skfleet_bucket", "skfleet_fleet", "skfleet_waves", "ansible_user"),
         "ansible_ssh_common_args",
     )
+    assert waves == [["skfleet-europe-west1"], ["skfleet-us-east1"]], "one fleet after another"
     assert (compute["project"], compute["region"]) == ("example-prod", "europe-west1")
     assert compute["group"] == "skfleet-europe-west1"
     assert compute["backends"] == [
