@@ -16,7 +16,7 @@ from .conftest import FULL, SEED, VMS, Fleet, Result, sampled
 
 pytestmark = pytest.mark.fleet
 
-SAMPLE = 3
+SAMPLE = 2
 # Shorter than elsewhere: what is held here is state, and no gate's verdict.
 BRIEF = {"rollout_soak_s": 1, "rollout_expected_s": {}, "rollout_capacity": 0.5}
 
