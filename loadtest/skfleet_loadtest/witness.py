@@ -34,6 +34,9 @@ SAMPLES = 20
 TIMEOUT_S = 15.0
 # A request that starts this much after its time says that the witness itself was held up.
 LATE_S = 0.1
+# More wait for one, on their own time. Without a limit a busy moment makes every request a new connection, whose handshakes
+# keep the witness busy for good: it would then see nothing but itself.
+CONNECTIONS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,9 @@ class Witness:
     async def run(self, stop: Callable[[float], bool]) -> None:
         """Until `stop(seconds so far)`; then the last answers are waited for."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._context, keepalive_timeout=600)
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS, ssl=self._context, keepalive_timeout=600
+        )
         flying: set[asyncio.Task[None]] = set()
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             began = self.tally.began = time.monotonic()

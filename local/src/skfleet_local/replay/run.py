@@ -63,7 +63,7 @@ class Replay:
         names = cast(record, status.fleet(self.run)["vms"])
         for theirs, ours in names.items():
             self.say(f"cast      {theirs} is {ours}")
-        self._predecessors(target, names)
+        self._predecessors(target)
         lost = mishaps(record, names, self.seed)
         for mishap in lost:
             self.say(f"mishap    {mishap.vm} is lost at {mishap.step}")
@@ -166,7 +166,7 @@ class Replay:
 
     # Doing
 
-    def _predecessors(self, target: str, names: Mapping[str, str]) -> None:
+    def _predecessors(self, target: str) -> None:
         """Controllers that died before the record's own began."""
         for dead in self.record.predecessors:
             if not dead.events:
@@ -175,25 +175,9 @@ class Replay:
                     where=self.record.id,
                 )
             self.say(f"mishap    a controller is killed after {dead.host or 'itself'}: {dead.step}")
-            done_without_it = went_on(self.record, dead)
-            kill = {"kill_after": dead.events, "in_next_task": done_without_it}
-            self._playbook(target, self.record.options, kill)
-            vm = names.get(dead.host or "")
-            if done_without_it and vm:
-                self._wait_until_serves(vm, target)
-
-    def _wait_until_serves(self, vm: str, release: str) -> None:
-        deadline = time.monotonic() + REST_S
-        while not any(
-            (found["name"], found["release"]) == (vm, release)
-            for found in status.fleet(self.run)["vms"]
-        ):
-            if time.monotonic() > deadline:
-                raise NotReplayable(
-                    f"{vm} should get to '{release}' without its controller, and does not.",
-                    where=self.record.id,
-                )
-            time.sleep(0.5)
+            # What it had begun was done without it: the same comes of a controller that dies when it is done.
+            events = dead.events + went_on(self.record, dead)
+            self._playbook(target, self.record.options, {"kill_after": events})
 
     def _injection(self, lost: Sequence[Any]) -> dict[str, Any]:
         return {"lose": [{**asdict(item), "file": str(self._cut / item.vm)} for item in lost]}

@@ -1,8 +1,7 @@
 """A callback that makes a record's mishaps happen again, at the same boundaries.
 
 SKFLEET_INJECT is JSON: `lose` (VMs, each with step, seconds and the file that cuts it off) and `kill_after`
-(so many events of steps, after which this controller ends by SIGKILL; 0 for never) and `in_next_task` (not at
-that boundary, but in the middle of the task that follows, which then goes on without it).
+(so many events of steps, after which this controller ends by SIGKILL; 0 for never).
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ DOCUMENTATION = """
     short_description: mishaps of a recorded rollout
     description: For `skfleet-local replay`.
 """
-# Until what a task asks for has begun on the VM.
-IN_TASK_S = 1.5
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -38,14 +35,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         asked = json.loads(os.environ.get("SKFLEET_INJECT") or "{}")
         self._lose = {(item["vm"], item["step"]): item for item in asked.get("lose", [])}
         self._kill_after = int(asked.get("kill_after", 0))
-        self._in_next_task = bool(asked.get("in_next_task"))
         self._events = 0
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """A task begins on a host."""
-        if self._in_next_task and self._events == self._kill_after:
-            self._in_next_task = False
-            threading.Timer(IN_TASK_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
         item = self._lose.pop((host.name, task.get_vars().get("rollout_step")), None)
         if item is None:
             return
@@ -58,7 +51,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if not result._task.get_vars().get("rollout_step"):
             return
         self._events += 1
-        if self._events == self._kill_after and not self._in_next_task:
+        if self._events == self._kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = _ended
