@@ -34,8 +34,8 @@ SAMPLES = 20
 TIMEOUT_S = 15.0
 # A request that starts this much after its time says that the witness itself was held up.
 LATE_S = 0.1
-# More wait for one, on their own time. Without a limit a busy moment makes every request a new connection, whose handshakes
-# keep the witness busy for good: it would then see nothing but itself.
+# More requests wait for one, on their own time. Without a limit a busy moment makes every request a new
+# connection, whose handshakes keep the witness busy for good: it would then see nothing but itself.
 CONNECTIONS = 300
 
 
