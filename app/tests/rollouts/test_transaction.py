@@ -281,7 +281,7 @@ def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Flee
     assert {vm.release for vm in fleet.fleet.all()} == {"b"}
 
 
-TestFleet = pytest.mark.full(Fleet.TestCase)
+TestFleet = pytest.mark.timeout(3600)(pytest.mark.full(Fleet.TestCase))
 TestFleet.settings = settings(
     max_examples=2000 if os.environ.get("SKFLEET_TEST_FULL") else 150,
     stateful_step_count=60,
