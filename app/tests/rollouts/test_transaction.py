@@ -42,6 +42,7 @@ class Fleet(RuleBasedStateMachine):
         self.runs = 0
         self.dead: set[str] = set()
         self.asking = ""
+        self.held_last = ""  # run that had the lease last
         self.world: World | None = None
         self.patches = [
             mock.patch.object(controller, "time", SimpleNamespace(time=lambda: self.fleet.now)),
@@ -76,6 +77,8 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(tasks):
             try:
                 longest = next(steps)
+                if (holder := self.fleet.lease().holder) is not None:
+                    self.held_last = holder.run
                 actor.due = self.fleet.now + longest
                 self._pass(longest * slowness)
             except StopIteration:
@@ -85,7 +88,7 @@ class Fleet(RuleBasedStateMachine):
                 break
         else:
             return
-        self._ended(work)
+        self._ended(work, actor)
         actor.alive = False
         self.dead.add(actor.run)
         del self.works[machine]
@@ -99,10 +102,10 @@ class Fleet(RuleBasedStateMachine):
             # Its mark ended by itself meanwhile: as after a reboot, it serves again.
             vm.unmarked |= vm.drain is not None and not self.fleet.drained_by(vm)
 
-    def _ended(self, work: Rollout | Unlock) -> None:
+    def _ended(self, work: Rollout | Unlock, actor: Actor) -> None:
         fleet = self.fleet
-        if len(self.works) > 1 or fleet.stained:
-            return  # the next one is at work already
+        if len(self.works) > 1 or self.held_last != actor.run or fleet.stained:
+            return  # the next one is, or was, at work already
         if work.verdict in ("rolled-out", "rolled-back"):
             assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM), "given back"
             assert fleet.lease() == lease.Lease(), "nothing is owed any more"
@@ -279,6 +282,17 @@ def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Flee
     assert work.verdict in ("fenced", "failed")
     assert fleet.fleet.desired == "b"
     assert {vm.release for vm in fleet.fleet.all()} == {"b"}
+
+
+def test_one_may_begin_before_the_last_has_quite_ended(fleet: Fleet) -> None:
+    """What a dead one left by then is not the last one's."""
+    fleet.roll_out(HERE, "slow", 31, 0.0)
+    assert fleet.works[HERE][0].verdict == "rolled-back"
+    fleet.roll_out(THERE, "a", 0, 0.0)
+    fleet._go(THERE, 4, 0.0)
+    fleet.works.pop(THERE)
+    fleet._go(HERE, 1, 0.0)
+    assert HERE not in fleet.works
 
 
 TestFleet = pytest.mark.timeout(3600)(pytest.mark.full(Fleet.TestCase))
