@@ -25,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from skfleet.artifacts.publish import write_artefact
 from skfleet.examples import flight_delay
 from skfleet.rollouts.evidence import read_events
+from skfleet_local import processes
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
@@ -279,7 +280,9 @@ class Fleet:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
+        processes.prefer(process.pid)
         found: dict[str, Any] = {}
         began = time.monotonic()
         try:

@@ -6,6 +6,7 @@ environment variable that children inherit: it finds processes that no file reme
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ MARK = "SKFLEET_LOCAL_RUN"
 VM_MARK = "SKFLEET_LOCAL_VM"
 _POLL_S = 0.02
 _LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
+PREFERRED = -10  # niceness of a session
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -76,6 +78,17 @@ def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> Process:
     _children.append(child)
     # An immediate death leaves a zombie without a start time: 0 is no process's.
     return Process(child.pid, started(child.pid) or 0)
+
+
+def prefer(pid: int) -> None:
+    """Let a session's processes run first, as on a machine of their own; where we may (root alone may).
+
+    For what stands for other machines, load balancers and load generators: VMs that boot here would
+    starve them, and a fleet would seem to fail that only had no callers. The kernel shares a processor
+    out among sessions first (sched_autogroup), so that a process's own priority means nothing.
+    """
+    with contextlib.suppress(OSError):  # not root, or a kernel without autogroups
+        Path(f"/proc/{pid}/autogroup").write_text(str(PREFERRED))
 
 
 def reap() -> None:

@@ -149,6 +149,7 @@ class Up:
             processes.MARK: str(self.run.root),
         }
         process = processes.spawn(argv, environment, self.run.log(name))
+        processes.prefer(process.pid)
         self.state.processes[name] = process
         self.run.write_state(self.state)
         return True
