@@ -88,22 +88,25 @@ def test_memory_of_nothing_is_nothing() -> None:
     assert processes.pss_mib([own]) > 5
 
 
-def test_a_session_can_be_preferred_and_its_childrens_own_are_not(tmp_path: Path) -> None:
+def test_a_session_has_its_share_and_one_that_it_begins_has_the_usual(tmp_path: Path) -> None:
     child = "import os, time; os.setsid(); print('there', flush=True); time.sleep(60)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     outer = start(tmp_path, script)
     try:
-        processes.prefer(outer.pid)
+        processes.share(outer.pid, processes.BEHIND)
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         log = tmp_path / "log/out.log"
         deadline = time.monotonic() + 20
         while "there" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.05)
         inner = children.read_text().split()[0]
-        # Not root, or without autogroups, nothing is preferred, and nothing fails.
-        may = os.getuid() == 0 and Path("/proc/self/autogroup").exists()
-        assert niceness(outer.pid) == ("-10" if may else niceness(os.getpid()))
+        # Without autogroups there is nothing to share, and nothing fails.
+        assert niceness(outer.pid) in ("10", "")
         assert niceness(int(inner)) in ("0", "")
+        processes.share(outer.pid, processes.USUAL)
+        assert niceness(outer.pid) in ("0", "")
+        processes.share(outer.pid, processes.AHEAD)
+        assert niceness(outer.pid) in ("-10" if os.getuid() == 0 else "0", "")
     finally:
         processes.kill(lambda: processes.of_run(tmp_path))
 

@@ -282,7 +282,7 @@ class Fleet:
             text=True,
             start_new_session=True,
         )
-        processes.prefer(process.pid)
+        processes.share(process.pid, processes.AHEAD)
         found: dict[str, Any] = {}
         began = time.monotonic()
         try:

@@ -6,7 +6,6 @@ environment variable that children inherit: it finds processes that no file reme
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -20,7 +19,8 @@ MARK = "SKFLEET_LOCAL_RUN"
 VM_MARK = "SKFLEET_LOCAL_VM"
 _POLL_S = 0.02
 _LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
-PREFERRED = -10  # niceness of a session
+AHEAD, USUAL, BEHIND = -10, 0, 10  # niceness of a session
+_SHARE_TRIES, _SHARE_PAUSE_S = 5, 0.11
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -80,15 +80,22 @@ def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> Process:
     return Process(child.pid, started(child.pid) or 0)
 
 
-def prefer(pid: int) -> None:
-    """Let a session's processes run first, as on a machine of their own; where we may (root alone may).
+def share(pid: int, niceness: int) -> None:
+    """The share of the processor that the session of this process has: AHEAD, USUAL or BEHIND others.
 
-    For what stands for other machines, load balancers and load generators: VMs that boot here would
-    starve them, and a fleet would seem to fail that only had no callers. The kernel shares a processor
-    out among sessions first (sched_autogroup), so that a process's own priority means nothing.
+    What stands for other machines would otherwise be starved by VMs that boot here: load balancers and
+    load generators, and the VMs that serve. A fleet would seem to fail that only lacks a processor each.
+    The kernel shares out among sessions first (sched_autogroup); a process's own priority means nothing.
     """
-    with contextlib.suppress(OSError):  # not root, or a kernel without autogroups
-        Path(f"/proc/{pid}/autogroup").write_text(str(PREFERRED))
+    for _ in range(_SHARE_TRIES):
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+        except BlockingIOError:  # one change in a tenth of a second, unless by root
+            time.sleep(_SHARE_PAUSE_S)
+        except OSError:
+            return  # root alone may go AHEAD; or the kernel has no such groups
+        else:
+            return
 
 
 def reap() -> None:

@@ -149,7 +149,7 @@ class Up:
             processes.MARK: str(self.run.root),
         }
         process = processes.spawn(argv, environment, self.run.log(name))
-        processes.prefer(process.pid)
+        processes.share(process.pid, processes.AHEAD)
         self.state.processes[name] = process
         self.run.write_state(self.state)
         return True

@@ -228,6 +228,8 @@ class ControlLoop:
                 self.recreate(instance, reason)
             elif instance.action == "VERIFYING" and decisions.verified(seen, age, policy):
                 instance.action = "NONE"
+                if instance.init is not None:
+                    processes.share(instance.init.pid, processes.USUAL)
                 self._event(instance, "verified", f"{age:.1f} s after its boot")
 
     # Doing
@@ -276,6 +278,7 @@ class ControlLoop:
         if instance.phase == "build":
             self.liveness.pop(instance.name, None)
             instance.init = vm.boot()
+            processes.share(instance.init.pid, processes.BEHIND)  # those that serve
             instance.booted = time.time()
             instance.phase, instance.action = "run", "VERIFYING"
             self._event(
