@@ -10,16 +10,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 MARK = "SKFLEET_LOCAL_RUN"
 VM_MARK = "SKFLEET_LOCAL_VM"
+_VM_IS = f"{VM_MARK}=".encode()
 _POLL_S = 0.02
 _LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
-AHEAD, USUAL, BEHIND = -10, 0, 10  # niceness of a session
+AHEAD, USUAL, BEHIND = -10, 0, 19  # niceness of a session
 _SHARE_TRIES, _SHARE_PAUSE_S = 5, 0.11
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
@@ -105,21 +106,31 @@ def reap() -> None:
 
 def of_run(run: Path, vm: str = "") -> list[Process]:
     """This user's processes that carry the mark of the run (and of the VM), ourselves excepted."""
-    marks = {f"{MARK}={run}".encode()}
-    if vm:
-        marks.add(f"{VM_MARK}={vm}".encode())
-    result = []
+    return [process for name, process in _marked(run) if not vm or name == vm]
+
+
+def by_vm(run: Path) -> dict[str, list[Process]]:
+    """The processes of all VMs of a run, in one look."""
+    found: dict[str, list[Process]] = {}
+    for name, process in _marked(run):
+        found.setdefault(name, []).append(process)
+    return found
+
+
+def _marked(run: Path) -> Iterator[tuple[str, Process]]:
+    """(VM or nothing, process)"""
+    mark = f"{MARK}={run}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            environ = set((entry / "environ").read_bytes().split(b"\0"))
+            environ = (entry / "environ").read_bytes().split(b"\0")
         except OSError:  # gone, or somebody else's
             continue
-        ticks = started(int(entry.name)) if marks <= environ else None
+        ticks = started(int(entry.name)) if mark in environ else None
         if ticks is not None:
-            result.append(Process(int(entry.name), ticks))
-    return result
+            names = [part[len(_VM_IS) :] for part in environ if part.startswith(_VM_IS)]
+            yield names[0].decode() if names else "", Process(int(entry.name), ticks)
 
 
 def end(find: Callable[[], Iterable[Process]], grace_s: float) -> int:

@@ -21,10 +21,12 @@ def fleet(run: Run) -> dict[str, Any]:
     """The whole status, as `status --json` prints it. Raises NoRun."""
     state = run.require_state()
     addresses = state.addresses
-    cloud = _json(f"{addresses.admin_url}/fleet") or {"target_sizes": {}, "vms": []}
-    port = edges.read(Path(state.repository) / "edge.yml").listeners.health.port
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        vms = list(pool.map(lambda vm: _vm(run, port, vm), cloud["vms"]))
+    cloud = _cloud(state)
+    running = processes.by_vm(run.root)
+    vms = [
+        {**vm, "pss_mib": processes.pss_mib(running.get(vm["name"], []))}
+        for vm in _asked(state, cloud["vms"])
+    ]
     return {
         "run": str(run.root),
         "subnet": f"{addresses.subnet}.0/24",
@@ -35,6 +37,22 @@ def fleet(run: Run) -> dict[str, Any]:
         "vms": vms,
         "load_balancers": _load_balancers(addresses, vms),
     }
+
+
+def vms(run: Run) -> list[dict[str, Any]]:
+    """The VMs of the status without their memory, which costs most of a look. Raises NoRun."""
+    state = run.require_state()
+    return _asked(state, _cloud(state)["vms"])
+
+
+def _cloud(state: State) -> dict[str, Any]:
+    return _json(f"{state.addresses.admin_url}/fleet") or {"target_sizes": {}, "vms": []}
+
+
+def _asked(state: State, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    port = edges.read(Path(state.repository) / "edge.yml").listeners.health.port
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(lambda vm: _vm(port, vm), listed))
 
 
 def _processes(state: State) -> dict[str, dict[str, Any]]:
@@ -48,7 +66,7 @@ def _processes(state: State) -> dict[str, dict[str, Any]]:
     }
 
 
-def _vm(run: Run, port: int, vm: dict[str, Any]) -> dict[str, Any]:
+def _vm(port: int, vm: dict[str, Any]) -> dict[str, Any]:
     base = f"http://{vm['address']}:{port}"
     livez, _ = _probe(f"{base}/livez")
     readyz, ready = _probe(f"{base}/readyz")
@@ -59,7 +77,6 @@ def _vm(run: Run, port: int, vm: dict[str, Any]) -> dict[str, Any]:
         "readyz": readyz,
         "release": version.get("release") or None,
         "why_not_ready": _reason(ready) if readyz != "200" else "",
-        "pss_mib": processes.pss_mib(processes.of_run(run.root, vm["name"])),
     }
 
 
