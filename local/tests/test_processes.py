@@ -103,8 +103,18 @@ def test_a_session_has_its_share_and_one_that_it_begins_has_the_usual(tmp_path: 
         # Without autogroups there is nothing to share, and nothing fails.
         assert niceness(outer.pid) in ("19", "")
         assert niceness(int(inner)) in ("0", "")
-        processes.share(outer.pid, processes.USUAL)
+        while not processes.share(outer.pid, processes.USUAL):
+            time.sleep(0.1)
         assert niceness(outer.pid) in ("0", "")
+        vm = {"": processes.BEHIND}
+        while not processes.share_out(tmp_path, vm):
+            time.sleep(0.1)
+        assert {niceness(outer.pid), niceness(int(inner))} <= {"19", ""}, (
+            "its children's sessions too"
+        )
+        while not processes.share(outer.pid, processes.USUAL):
+            time.sleep(0.1)
+        time.sleep(0.2)
         processes.share(outer.pid, processes.AHEAD)
         assert niceness(outer.pid) in ("-10" if os.getuid() == 0 else "0", "")
     finally:

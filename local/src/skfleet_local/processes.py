@@ -21,7 +21,6 @@ _VM_IS = f"{VM_MARK}=".encode()
 _POLL_S = 0.02
 _LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
 AHEAD, USUAL, BEHIND = -10, 0, 19  # niceness of a session
-_SHARE_TRIES, _SHARE_PAUSE_S = 5, 0.11
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -81,22 +80,31 @@ def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> Process:
     return Process(child.pid, started(child.pid) or 0)
 
 
-def share(pid: int, niceness: int) -> None:
+def share(pid: int, niceness: int) -> bool:
     """The share of the processor that the session of this process has: AHEAD, USUAL or BEHIND others.
 
     What stands for other machines would otherwise be starved by VMs that boot here: load balancers and
     load generators, and the VMs that serve. A fleet would seem to fail that only lacks a processor each.
     The kernel shares out among sessions first (sched_autogroup); a process's own priority means nothing.
+    False where it may work later: a user who is not root may change one in a tenth of a second.
     """
-    for _ in range(_SHARE_TRIES):
-        try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
-        except BlockingIOError:  # one change in a tenth of a second, unless by root
-            time.sleep(_SHARE_PAUSE_S)
-        except OSError:
-            return  # root alone may go AHEAD; or the kernel has no such groups
-        else:
-            return
+    path = Path(f"/proc/{pid}/autogroup")
+    try:
+        if not path.read_text().endswith(f" {niceness}\n"):
+            path.write_text(str(niceness))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # gone; root alone may go AHEAD; or the kernel has no such groups
+    return True
+
+
+def share_out(run: Path, wanted: Mapping[str, int]) -> bool:
+    """The shares of VMs by name, with all sessions they have begun; False where it must be tried again."""
+    found = by_vm(run)
+    return all(
+        share(one.pid, niceness) for vm, niceness in wanted.items() for one in found.get(vm, [])
+    )
 
 
 def reap() -> None:

@@ -35,6 +35,7 @@ from skfleet_local.run import Run, write_file
 from skfleet_local.vm import Vm
 
 TICK_S = 0.1
+SHARE_S = 0.3  # between looks at what VMs that boot have begun
 # What Google needs from the decision to create a VM to its boot; scaled like everything else.
 PROVISION_S = 2.0
 
@@ -61,6 +62,8 @@ class ControlLoop:
     _busy: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _uneven: bool = False  # shares of the processor have to be looked at
+    _share_at: float = 0.0
     _written: str = ""
     _saved: bytes = b""
 
@@ -78,7 +81,22 @@ class ControlLoop:
             while True:
                 processes.reap()
                 self.tick(time.time())
+                await self._share_out()
                 await asyncio.sleep(TICK_S)
+
+    async def _share_out(self) -> None:
+        """VMs that boot stand behind those that serve: here they have no processor of their own."""
+        running = [one for one in self.resources.instances.values() if one.phase == "run"]
+        booting = any(one.action == "VERIFYING" for one in running)
+        if not (booting or self._uneven) or time.monotonic() < self._share_at:
+            return
+        self._share_at = time.monotonic() + SHARE_S
+        wanted = {
+            one.name: processes.BEHIND if one.action == "VERIFYING" else processes.USUAL
+            for one in running
+        }
+        done = await asyncio.to_thread(processes.share_out, self.run.root, wanted)
+        self._uneven = booting or not done
 
     def tick(self, now: float) -> None:
         """Look once at everything and begin what is due."""
@@ -228,8 +246,6 @@ class ControlLoop:
                 self.recreate(instance, reason)
             elif instance.action == "VERIFYING" and decisions.verified(seen, age, policy):
                 instance.action = "NONE"
-                if instance.init is not None:
-                    processes.share(instance.init.pid, processes.USUAL)
                 self._event(instance, "verified", f"{age:.1f} s after its boot")
 
     # Doing
@@ -278,7 +294,6 @@ class ControlLoop:
         if instance.phase == "build":
             self.liveness.pop(instance.name, None)
             instance.init = vm.boot()
-            processes.share(instance.init.pid, processes.BEHIND)  # those that serve
             instance.booted = time.time()
             instance.phase, instance.action = "run", "VERIFYING"
             self._event(
