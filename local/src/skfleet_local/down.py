@@ -45,6 +45,9 @@ def _end(run: Run) -> tuple[int, int]:
     # The cloud first: it would repair what the others lose.
     if cloud := known.get("cloud"):
         processes.end(lambda: [cloud], GRACE_S)
+    # A VM that was still booting stands behind all others, and would end as late.
+    for process in find():
+        processes.share(process.pid, processes.USUAL)
     # Programs that ignore TERM, or that TERM would keep busy, are not waited for long.
     killed = processes.end(find, GRACE_S)
     return ended, killed

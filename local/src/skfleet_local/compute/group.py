@@ -86,17 +86,20 @@ class ControlLoop:
 
     async def _share_out(self) -> None:
         """VMs that boot stand behind those that serve: here they have no processor of their own."""
-        running = [one for one in self.resources.instances.values() if one.phase == "run"]
-        booting = any(one.action == "VERIFYING" for one in running)
+        booting = {
+            one.name
+            for one in self.resources.instances.values()
+            if (one.phase, one.action) == ("run", "VERIFYING")
+        }
         if not (booting or self._uneven) or time.monotonic() < self._share_at:
             return
         self._share_at = time.monotonic() + SHARE_S
         wanted = {
-            one.name: processes.BEHIND if one.action == "VERIFYING" else processes.USUAL
-            for one in running
+            name: processes.BEHIND if name in booting else processes.USUAL
+            for name in self.resources.instances
         }
         done = await asyncio.to_thread(processes.share_out, self.run.root, wanted)
-        self._uneven = booting or not done
+        self._uneven = bool(booting) or not done
 
     def tick(self, now: float) -> None:
         """Look once at everything and begin what is due."""
