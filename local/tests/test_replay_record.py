@@ -151,3 +151,10 @@ def test_what_a_dead_controller_had_begun_may_have_been_done_without_it(
 ) -> None:
     dead = Predecessor(run="before", events=3, host="p", step=died_at)
     assert went_on(record(events=[event("p", step) for step in steps]), dead) is expected
+
+
+def test_who_was_in_a_dead_controllers_hands_is_first_of_its_zone() -> None:
+    """The local controller that is killed takes the first name, too."""
+    dead = [Predecessor(run="before", events=3, host="r", step="activate")]
+    assert cast(record(), LOCAL) == {"p": "x1", "q": "x2", "r": "x3"}
+    assert cast(record(predecessors=dead), LOCAL) == {"p": "x1", "q": "x3", "r": "x2"}

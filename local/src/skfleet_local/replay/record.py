@@ -59,7 +59,15 @@ def readable(record: Evidence) -> None:
 
 
 def cast(record: Evidence, local: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Recorded VM → local VM: zone by zone in the order of their names, as plans take them."""
+    """Recorded VM → local VM: zone by zone in the order of their names, as plans take them.
+
+    First those that dead controllers had in hand: since then VMs may have come whose names are before theirs.
+    """
+    touched = [dead.host for dead in record.predecessors]
+
+    def turn(vm: str) -> tuple[int, str]:
+        return (touched.index(vm) if vm in touched else len(touched), vm)
+
     planned = [vm for batch in record.plan["batches"] for vm in batch["vms"]]
     theirs: dict[str, list[str]] = defaultdict(list)
     for vm in planned:
@@ -83,7 +91,7 @@ def cast(record: Evidence, local: Sequence[Mapping[str, Any]]) -> dict[str, str]
                 where=record.id,
                 hint="A fleet of as many VMs has as many in each zone, once it is at rest.",
             )
-        found |= dict(zip(sorted(theirs[zone]), sorted(ours[place]), strict=True))
+        found |= dict(zip(sorted(theirs[zone], key=turn), sorted(ours[place]), strict=True))
     return found
 
 
