@@ -58,8 +58,7 @@ class Line(asyncio.Protocol):
         if end < 0:
             return
         head = self._data[:end].lower()
-        place = head.find(LENGTH) + len(LENGTH)
-        length = int(head[place : head.find(b"\r\n", place) % (end + 1)])
+        length = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
         if len(self._data) < end + len(HEAD_END) + length:
             return
         status, self._data = int(head[9:12]), b""

@@ -368,13 +368,21 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         directory = Path(STANDING)
         yield Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
         return
-    directory = tmp_path_factory.mktemp("rollouts")
+    with serving(tmp_path_factory.mktemp("rollouts"), VMS, 180, publish_others) as made:
+        yield made
+
+
+@contextmanager
+def serving(
+    directory: Path, vms: int, seconds: float, prepare: Callable[[Fleet], None] = lambda _: None
+) -> Iterator[Fleet]:
+    """A fleet of so many VMs that serve `a` after so many seconds at most; ended whatever happens."""
     made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, VMS, 10)
-        publish_others(made)
+        made = booted(directory, vms, 10)
+        prepare(made)
         assert made.shell.wait(
-            "a", lambda vms: len(vms) == VMS and all(serves(vm, "a") for vm in vms), 180
+            "a", lambda found: len(found) == vms and all(serves(vm, "a") for vm in found), seconds
         ), made.command("skfleet-local", "logs")
         yield made
     finally:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from skfleet_local.demo.fleet import serves
-
-from .conftest import Fleet, assert_clean, booted
+from .conftest import Fleet, assert_clean, serving
 
 THIRTY = 30
 pytestmark = [pytest.mark.fleet, pytest.mark.full, pytest.mark.timeout(2400)]
@@ -16,14 +14,8 @@ pytestmark = [pytest.mark.fleet, pytest.mark.full, pytest.mark.timeout(2400)]
 
 @pytest.fixture(scope="module")
 def thirty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    made = booted(tmp_path_factory.mktemp("thirty"), THIRTY, 10)
-    try:
-        assert made.shell.wait(
-            "a", lambda vms: len(vms) == THIRTY and all(serves(vm, "a") for vm in vms), 900
-        ), made.command("skfleet-local", "status")
+    with serving(tmp_path_factory.mktemp("thirty"), THIRTY, 900) as made:
         yield made
-    finally:
-        made.command("skfleet-local", "down")
 
 
 def test_a_rollout_over_thirty_vms_loses_no_request(thirty: Fleet) -> None:
@@ -38,5 +30,5 @@ def test_a_rollout_over_thirty_vms_loses_no_request(thirty: Fleet) -> None:
     for batch in batches:
         assert len({zone[vm] for vm in batch}) == 1
     thirty.assert_at("b", minimum=THIRTY)
-    print(f"{result.seconds / 60:.1f} minutes, planned {result.evidence['plan']['minutes']}")  # noqa: T201
+    print(f"{result.seconds / 60:.1f} minutes, planned {result.evidence['plan']['minutes']}")  # noqa: T201 - the figure
     assert_clean(record)

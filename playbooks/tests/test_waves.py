@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from skfleet_local.demo.fleet import serves
-
-from .conftest import Fleet, Result, booted
+from .conftest import Fleet, Result, serving
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
@@ -18,13 +16,8 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A second fleet, with a bucket of its own."""
-    directory = tmp_path_factory.mktemp("another")
-    made = booted(directory, 2, 10)
-    try:
-        assert made.shell.wait("a", lambda vms: all(serves(vm, "a") for vm in vms), 180)
+    with serving(tmp_path_factory.mktemp("another"), 2, 180) as made:
         yield made
-    finally:
-        made.command("skfleet-local", "down")
 
 
 def in_waves(fleet: Fleet, waves: list[list[str]], *arguments: str, **extra: Any) -> Result:

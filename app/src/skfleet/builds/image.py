@@ -86,7 +86,7 @@ def prepare(
     return image
 
 
-def without_bucket(store: Store, fleet: str, release: str) -> Fallback:
+def fallback_for(store: Store, fleet: str, release: str) -> Fallback:
     """The fallback for VMs of a fleet, by its address; raises ObjectMissing if nobody may call it yet."""
     uri = Fleet.parse(fleet).document("environment.json")
     environment = documents.read(Environment, store.read(uri).data, where=uri)

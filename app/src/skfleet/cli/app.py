@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from skfleet.builds.image import prepare, without_bucket
+from skfleet.builds.image import fallback_for, prepare
 from skfleet.builds.publish import list_builds, publish_build
 from skfleet.builds.wheelhouse import EXTRAS, PINS
 from skfleet.builds.wheelhouse import build as build_wheelhouse
@@ -128,7 +128,7 @@ def image_command(
                 "--serve-without-bucket needs --release: there is nothing to serve."
             )
         fleet = f"{require_bucket(bucket)}/fleets/{fallback_fleet}"
-        fallback = without_bucket(store, fleet, release)
+        fallback = fallback_for(store, fleet, release)
     image = prepare(repo.resolve(), contents.resolve(), output.resolve(), store, baked, fallback)
     print_json(msgspec.to_builtins(image))
 

@@ -153,7 +153,7 @@ class Converge:
                 self.remember(_sentence(error), boot=True)
                 tell({"step": "failed", "reason": str(error)})
                 if isinstance(error, StoreUnavailable):
-                    made = self._serve_fallback(_sentence(error)) or made
+                    self._serve_fallback(_sentence(error))
                 wait, pause = pause, min(pause * 2, RETRY_MOST_S)
             made = made or self._make_from_image()
             time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads a fleet's requests
@@ -187,34 +187,31 @@ class Converge:
         finally:
             timer.cancel()
 
-    def _serve_fallback(self, reason: str) -> bool:
-        """Serve the image's release while the bucket is away, where the image says so; True when done."""
+    def _serve_fallback(self, reason: str) -> None:
+        """Serve the image's release while the bucket is away, where the image says so."""
         from skfleet.artifacts.fetch import fetch_object
         from skfleet.artifacts.signing import Trust
         from skfleet.artifacts.store import Store
 
         if self.host.current() is not None:
-            return False
+            return
         try:
             found = fallback.read(self.host.fallback)
             if found is None or metadata.fleet() != metadata.Fleet.parse(found.fleet):
-                return False
+                return
             release = source.installed(found.release, self.host)
             variables = self.variables(release, "activate")
             with self._lock(), step("fallback"):
-                scratch = _scratch(self.host.work)
                 # What is in the cache and verifies is not asked for anywhere.
                 store = Store(trust=Trust.read(self.settings.trusted_keys))
-                unpack(fetch_object(store, release.bundle, self.host.cache), scratch / "bundle")
+                bundle = fetch_object(store, release.bundle, self.host.cache)
                 admitted = self.host.identity / "environment.json"
                 if not admitted.exists():
                     files.replace(admitted, documents.write(found.environment))
-                playbook.run(self.host, scratch / "bundle", variables, tell)
+                self._play(bundle, variables)
+                state.write(self.host.run, release.id, stale=True, reason=reason)
         except (SkfleetError, OSError) as error:
             tell({"step": "failed", "reason": str(error)})
-            return False
-        state.write(self.host.run, release.id, stale=True, reason=reason)
-        return True
 
     def _make_from_image(self) -> bool:
         """Let the image's own roles install the units where no release's have; True when done."""
@@ -222,17 +219,21 @@ class Converge:
             return True
         try:
             with self._lock(), step("image"):
-                scratch = _scratch(self.host.work)
-                unpack(self.host.image_bundle, scratch / "bundle")
                 variables = {
                     "skfleet_phase": "runtime",
                     "skfleet_host_directory": str(self.host.directory),
                 }
-                playbook.run(self.host, scratch / "bundle", variables, tell)
+                self._play(self.host.image_bundle, variables)
         except (SkfleetError, OSError) as error:
             tell({"step": "failed", "reason": str(error)})
             return False
         return True
+
+    def _play(self, bundle: Path, variables: Mapping[str, Any]) -> None:
+        """Run a bundle that is here, with the lock held: what this leaves, the next holder clears."""
+        scratch = _scratch(self.host.work)
+        unpack(bundle, scratch / "bundle")
+        playbook.run(self.host, scratch / "bundle", variables, tell)
 
 
 def tell(line: Mapping[str, Any]) -> None:
