@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -37,14 +38,22 @@ def golden_rows(estimator: LogisticRegression) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def write_tiny(estimator: LogisticRegression, golden_rows: np.ndarray) -> Callable[[Path], Path]:
-    """Writes the artefact of that classifier, by the name of `tiny`, into a directory."""
+def write_tiny(
+    estimator: LogisticRegression,
+    golden_rows: np.ndarray,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Path], Path]:
+    """Writes the artefact of that classifier, by the name of `tiny`, into a directory.
+
+    It is proven once, which takes most of a second, and copied for each test.
+    """
+    proven = tmp_path_factory.mktemp("proven") / "tiny"
+    write_artefact(
+        proven, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
+    )
 
     def write(directory: Path) -> Path:
-        write_artefact(
-            directory, name="tiny", estimator=estimator, features=FEATURES, golden_rows=golden_rows
-        )
-        return directory
+        return Path(shutil.copytree(proven, directory))
 
     return write
 
