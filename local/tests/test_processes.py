@@ -101,7 +101,7 @@ def test_a_session_has_its_share_and_one_that_it_begins_has_the_usual(tmp_path: 
             time.sleep(0.05)
         inner = children.read_text().split()[0]
         # Without autogroups there is nothing to share, and nothing fails.
-        assert niceness(outer.pid) in ("19", "")
+        assert niceness(outer.pid) in (str(processes.BEHIND), "")
         assert niceness(int(inner)) in ("0", "")
         while not processes.share(outer.pid, processes.USUAL):
             time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_a_session_has_its_share_and_one_that_it_begins_has_the_usual(tmp_path: 
         vm = {"": processes.BEHIND}
         while not processes.share_out(tmp_path, vm):
             time.sleep(0.1)
-        assert {niceness(outer.pid), niceness(int(inner))} <= {"19", ""}, (
+        assert {niceness(outer.pid), niceness(int(inner))} <= {str(processes.BEHIND), ""}, (
             "its children's sessions too"
         )
         while not processes.share(outer.pid, processes.USUAL):

@@ -123,10 +123,15 @@ def test_all_else_is_left_and_what_comes_next_is_read_right(
     assert answered(requests, with_token(GOOD["form"], token)) is not None
 
 
-def test_a_caller_not_known_yet_is_left(whole: tuple[WholeRequests, str], iap_key: Signer) -> None:
+def test_a_new_token_is_answered_and_one_that_does_not_hold_is_left(
+    whole: tuple[WholeRequests, str], iap_key: Signer
+) -> None:
     requests, _ = whole
     assert answered(requests, GOOD["form"]) is None
-    assert answered(requests, with_token(GOOD["form"], iap_key.sign(iap_claims(sub="new")))) is None
+    new, old = iap_key.sign(iap_claims(sub="new")), iap_key.sign(iap_claims(exp=1))
+    assert answered(requests, with_token(GOOD["form"], new)) is not None
+    assert answered(requests, with_token(GOOD["form"], old)) is None
+    assert answered(requests, with_token(GOOD["form"], "no.token")) is None
 
 
 def test_a_body_in_pieces_is_awaited_and_given_back_where_it_is_not_one(

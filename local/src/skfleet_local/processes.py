@@ -20,7 +20,9 @@ VM_MARK = "SKFLEET_LOCAL_VM"
 _VM_IS = f"{VM_MARK}=".encode()
 _POLL_S = 0.02
 _LOOK_AGAIN_S = 0.5  # a look at every process of the machine costs more than one at our own
-AHEAD, USUAL, BEHIND = -10, 0, 19  # niceness of a session
+# Niceness of a session. Behind: a third of the usual weight. What stands further back hardly comes up
+# beside others, and a fleet waits for its VMs.
+AHEAD, USUAL, BEHIND = -10, 0, 5
 
 # Kept so that nobody finds an abandoned child object; `alive` is what looks after them.
 _children: list[subprocess.Popen[bytes]] = []

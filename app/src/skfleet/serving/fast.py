@@ -1,6 +1,6 @@
 """The fast lane: a raw ASGI application that answers the well-formed common request.
 
-It answers exactly what Flask would, byte for byte, or nothing: whatever is not plainly a known
+It answers exactly what Flask would, byte for byte, or nothing: whatever is not plainly an admitted
 caller's well-formed prediction or a health probe goes to Flask in a thread, body and all. So it
 holds no error texts but those of overload and of a body over the limit, which must not wait for a
 thread.
@@ -130,13 +130,13 @@ class FastLane:
         route = self._route_at_once(target, found, length)
         return (
             route is not None
-            and self._service.identity.known(listener, _token(found, listener)) is not None
+            and self._service.identity.admitted(listener, _token(found, listener)) is not None
         )
 
     def at_once(
         self, listener: Listener, target: bytes, found: Headers, body: bytes
     ) -> tuple[bytes, bytes] | None:
-        """(headers, body) of the answer to a known caller's well-formed prediction; None: the long way.
+        """(headers, body) of the answer to an admitted caller's well-formed prediction; None: the long way.
 
         `found` are the request's WANTED_HEADERS. Nothing is counted where the answer is None.
         """
@@ -145,7 +145,7 @@ class FastLane:
         route = self._route_at_once(target, found, len(body))
         if route is None:
             return None
-        caller = service.identity.known(listener, _token(found, listener))
+        caller = service.identity.admitted(listener, _token(found, listener))
         if caller is None or service.admission.full:
             return None
         header = found.get(BINARY_HEADER, b"").decode("ascii")
@@ -174,9 +174,8 @@ class FastLane:
         if route is None or found is None:
             await self._hand_over(scope, receive, send, started)
             return
-        caller = service.identity.known(listener, _token(found, listener))
+        caller = service.identity.admitted(listener, _token(found, listener))
         if caller is None:
-            # Verifying a new token takes a thread; the next request with it comes through here.
             await self._hand_over(scope, receive, send, started)
             return
         limit, waiting = service.settings.max_body_bytes, service.metrics.in_flight
