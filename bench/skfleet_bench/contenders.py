@@ -36,6 +36,7 @@ class Command:
     environ: dict[str, str] = field(default_factory=dict)
     port: int | None = None  # to ask; None: the first
     headers: dict[str, str] = field(default_factory=dict)  # with every request
+    turns: dict[str, list[str]] = field(default_factory=dict)  # instead: another value with each
 
 
 Start = Callable[[Place, Trained], Command]
@@ -166,6 +167,10 @@ def _table() -> dict[str, Contender]:
         Contender("handler", OURS, "skfleet", skfleet, ours.handler, inside=True),
         Contender("skfleet", OURS, "skfleet", skfleet, serving(fast=True, iap=False)),
         Contender("skfleet-iap", OURS, "skfleet", skfleet, serving(fast=True, iap=True)),
+        Contender("skfleet-iap-fresh", OURS, "skfleet", skfleet,
+                  serving(fast=True, iap=True, fresh=True), default=False, single_only=True),
+        Contender("skfleet-flask-iap-fresh", OURS, "skfleet", skfleet,
+                  serving(fast=False, iap=True, fresh=True), default=False, single_only=True),
         Contender("skfleet-flask", OURS, "skfleet", skfleet, serving(fast=False, iap=False)),
         Contender("skfleet-flask-iap", OURS, "skfleet", skfleet, serving(fast=False, iap=True)),
         Contender("flask", "flask", "predict", flask, _flask),

@@ -63,7 +63,10 @@ def round_of(
         for case, protocol in asked:
             bodies = prove(port, command, protocol, model, case)
             headers = headers_of(command, protocol, bodies[0])
-
+            for name, values in command.turns.items():
+                file = directory / name
+                file.write_text("\n".join(values))
+                headers[name] = f"@{file}"
             load = functools.partial(
                 wrk.run, f"http://{HOST}:{port}", protocol.path, headers, bodies,
                 connections=case.connections, directory=directory / "bodies" / case.name,
