@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from skfleet_local import client, keys
@@ -98,7 +99,7 @@ def mig(
         witness.seen.clear()
         capsys.readouterr()
         with patch_module_args(arguments), pytest.raises(SystemExit):
-            module.main()
+            module.run(AnsibleModule(**module.SPECIFICATION, supports_check_mode=True))
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
         answer["changes"] = [
             seen.path.rpartition("/")[2] for seen in witness.seen if seen.request_id

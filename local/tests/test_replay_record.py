@@ -96,6 +96,18 @@ def test_the_same_way_is_no_difference_whatever_the_vms_are_called() -> None:
     assert differences(record(), record(("x1", "x2", "x3")), names) == []
 
 
+def test_who_of_a_zone_is_first_is_no_difference() -> None:
+    names = cast(record(), LOCAL)
+
+    def batches(*vms: list[str]) -> list[str]:
+        plan = {"batches": [{"vms": batch} for batch in vms]}
+        return differences(record(), record(("x1", "x2", "x3"), plan=plan), names)
+
+    assert batches(["x1"], ["x3", "x2"]) == []
+    assert batches(["x2"], ["x3", "x1"]) != []
+    assert batches(["x1"], ["x2"], ["x3"]) != []
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
