@@ -354,53 +354,54 @@ def _size(version: Any) -> dict[str, int]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def main() -> None:
-    """The module."""
-    module = AnsibleModule(
-        argument_spec={
-            "endpoint": {"default": ""},
-            "project": {"required": True},
-            "region": {"required": True},
-            "group": {"required": True},
-            "backends": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"required": True},
-                    "regional": {"type": "bool", "default": False},
-                },
+SPECIFICATION: dict[str, Any] = {
+    "argument_spec": {
+        "endpoint": {"default": ""},
+        "project": {"required": True},
+        "region": {"required": True},
+        "group": {"required": True},
+        "backends": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"required": True},
+                "regional": {"type": "bool", "default": False},
             },
-            "action": {
-                "required": True,
-                "choices": [
-                    "info",
-                    "autoscaler",
-                    "recreate",
-                    "delete",
-                    "resize",
-                    "versions",
-                    "wait_health",
-                    "wait_serving",
-                ],
-            },
-            "instances": {"type": "list", "elements": "str", "default": []},
-            "mode": {"choices": ["ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP"]},
-            "minimum": {"type": "int"},
-            "size": {"type": "int"},
-            "versions": {"type": "list", "elements": "dict", "default": []},
-            "state": {"choices": ["HEALTHY", "UNHEALTHY"]},
-            "looks": {"type": "int", "default": 2},
-            "interval_s": {"type": "float", "default": 1.0},
-            "wait_s": {"type": "float", "default": 0.0},
         },
-        required_if=[
-            ("action", "wait_health", ("state", "instances")),
-            ("action", "wait_serving", ("size",)),
-            ("action", "resize", ("size",)),
-        ],
-        supports_check_mode=True,
-    )
+        "action": {
+            "required": True,
+            "choices": [
+                "info",
+                "autoscaler",
+                "recreate",
+                "delete",
+                "resize",
+                "versions",
+                "wait_health",
+                "wait_serving",
+            ],
+        },
+        "instances": {"type": "list", "elements": "str", "default": []},
+        "mode": {"choices": ["ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP"]},
+        "minimum": {"type": "int"},
+        "size": {"type": "int"},
+        "versions": {"type": "list", "elements": "dict", "default": []},
+        "state": {"choices": ["HEALTHY", "UNHEALTHY"]},
+        "looks": {"type": "int", "default": 2},
+        "interval_s": {"type": "float", "default": 1.0},
+        "wait_s": {"type": "float", "default": 0.0},
+    },
+    "required_if": [
+        ("action", "wait_health", ("state", "instances")),
+        ("action", "wait_serving", ("size",)),
+        ("action", "resize", ("size",)),
+    ],
+}
+
+
+def run(module: AnsibleModule) -> None:
+    """What its arguments ask for; the action plugin of this name calls it in the controller."""
     # `required_if` takes an empty list for a given one; no group is without a template.
     if module.params["action"] == "versions" and not module.params["versions"]:
         module.fail_json(msg="versions needs templates: versions is empty.")
@@ -414,4 +415,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(AnsibleModule(**SPECIFICATION, supports_check_mode=True))

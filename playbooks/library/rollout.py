@@ -111,21 +111,22 @@ def act(options: dict[str, Any]) -> tuple[bool, Any]:
     return True, controller.record(id=run, by=by, **arguments)
 
 
-def main() -> None:
-    """The module."""
-    module = AnsibleModule(
-        argument_spec={
-            "action": {"required": True, "choices": [*READS, *WRITES]},
-            "bucket": {"required": True},
-            "fleet": {"required": True},
-            "directory": {"type": "path", "required": True},
-            "run": {"default": ""},
-            "by": {"default": ""},
-            "ttl_s": {"type": "float", "default": 600.0},
-            "arguments": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
+SPECIFICATION: dict[str, Any] = {
+    "argument_spec": {
+        "action": {"required": True, "choices": [*READS, *WRITES]},
+        "bucket": {"required": True},
+        "fleet": {"required": True},
+        "directory": {"type": "path", "required": True},
+        "run": {"default": ""},
+        "by": {"default": ""},
+        "ttl_s": {"type": "float", "default": 600.0},
+        "arguments": {"type": "dict", "default": {}},
+    },
+}
+
+
+def run(module: AnsibleModule) -> None:
+    """What its arguments ask for; the action plugin of this name calls it in the controller."""
     if module.check_mode and module.params["action"] in WRITES:
         module.exit_json(changed=True, answer=None)
     from skfleet.errors import SkfleetError
@@ -138,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(AnsibleModule(**SPECIFICATION, supports_check_mode=True))
