@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
+# Ansible publishes no types: what is imported is Any to mypy, and so is a class that is derived from it.
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from ansible.plugins.loader import module_loader  # type: ignore[import-untyped]
@@ -40,7 +41,7 @@ class Here:
         raise _Ended({"changed": False, "failed": True, "msg": msg, **result})
 
 
-class InController(ActionBase):  # type: ignore[misc]
+class InController(ActionBase):  # type: ignore[misc]  # ActionBase has no types
     """Runs the module of its own name: its `SPECIFICATION` checks the arguments, its `run` does the work."""
 
     _requires_connection = False

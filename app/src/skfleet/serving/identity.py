@@ -107,7 +107,7 @@ class Identity:
         return _remembered(policy, _digest(token))
 
     def admitted(self, listener: Listener, token: bytes | None) -> Caller | None:
-        """The same, a token that is new verified at once: IAP may sign one for each request.
+        """The same as `known`, a new token verified at once: IAP may sign one for each request.
 
         That takes a fraction of what the way through Flask does, which says why one does not hold.
         """
