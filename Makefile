@@ -7,7 +7,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyprojec
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up down status clean test test-full loadtest lint format pins molecule bench overload
+.PHONY: help venv demo up down status clean test test-full loadtest lint format pins molecule bench bench-lb overload
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ loadtest: venv ## Does the fleet keep its SLO? PROFILE=constant|steps|spike|soak
 bench: venv ## Side by side with other model servers (wrk); ROUNDS= DURATION= ONLY=contender,… CASES=case,…
 	@PYTHONPATH=bench $(BIN)/python -m skfleet_bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--duration $(DURATION)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(CASES),--cases $(CASES)) $(BENCH_ARGS)
+
+bench-lb: venv ## The same single row straight to a VM and through the load balancers (wrk); ROUNDS= DURATION=
+	@PYTHONPATH=bench $(BIN)/python -m skfleet_bench.load_balancers $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--duration $(DURATION)) $(BENCH_ARGS)
 
 overload: venv ## Twice the load that the service takes: what is admitted, what is refused, and its health
 	@PYTHONPATH=bench $(BIN)/python -m skfleet_bench.overload $(BENCH_ARGS)

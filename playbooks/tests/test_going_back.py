@@ -124,9 +124,11 @@ def cut(fleet: Fleet) -> Iterator[tuple[Path, Callable[[str], None]]]:
     (folder / "group_vars").mkdir(parents=True, exist_ok=True)
     (folder / "hosts.yml").write_text("fleet: {}\n")
     lost = f"('{folder}/' ~ inventory_hostname) is exists"
+    usual = "ssh" if fleet.shell.run.require_state().layers else "local"
+    # Nobody listens on port 1.
     (folder / "group_vars/fleet.yml").write_text(
-        f"""ansible_connection: "{{{{ 'ssh' if {lost} else 'local' }}}}"\n"""
-        "ansible_port: 1 # nobody listens there\n"
+        f"""ansible_connection: "{{{{ 'ssh' if {lost} else '{usual}' }}}}"\n"""
+        f"""ansible_port: "{{{{ 1 if {lost} else 22 }}}}"\n"""
     )
 
     def cut_off(vm: str) -> None:

@@ -71,7 +71,7 @@ class Autoscaling:
         look: bool,
     ) -> None:
         if look:
-            measure = self.measure or self._utilisation
+            measure = self.measure or self._utilisation(processes.by_vm(self.root))
             serving = [i for i in self.resources.of_group(group["name"]) if i.phase == "run"]
             samples = [
                 (used, now - item.booted)
@@ -96,14 +96,20 @@ class Autoscaling:
             scale_in_window_s=found.scale_in_window_s / self.time_scale,
         )
 
-    def _utilisation(self, instance: Instance, now: float) -> float | None:
-        """Share of the VM's CPU since the last look; None at the first."""
-        ticks = sum(map(cpu_ticks, processes.of_run(self.root, instance.name)))
-        before = self._ticks.get(instance.name)
-        self._ticks[instance.name] = (now, ticks)
-        if before is None or ticks < before[1] or now <= before[0]:
-            return None
-        return (ticks - before[1]) / TICKS / (now - before[0]) / VCPUS
+    def _utilisation(
+        self, running: dict[str, list[processes.Process]]
+    ) -> Callable[[Instance, float], float | None]:
+        """Share of a VM's CPU since the last look; None at the first."""
+
+        def since(instance: Instance, now: float) -> float | None:
+            ticks = sum(map(cpu_ticks, running.get(instance.name, [])))
+            before = self._ticks.get(instance.name)
+            self._ticks[instance.name] = (now, ticks)
+            if before is None or ticks < before[1] or now <= before[0]:
+                return None
+            return (ticks - before[1]) / TICKS / (now - before[0]) / VCPUS
+
+        return since
 
 
 def policy(form: dict[str, Any], stabilisation_s: float) -> Scaling:

@@ -49,7 +49,8 @@ def measure(run: Run, repository: Path, rate: int, seconds: int) -> Path:
             stdout=sys.stderr,  # stdout is the plan's
         )
         try:
-            cpu = _sample(load, [p for vm in vms for p in processes.of_run(run.root, vm)])
+            running = processes.by_vm(run.root)
+            cpu = _sample(load, [process for vm in vms for process in running.get(vm, [])])
         finally:
             if load.poll() is None:
                 load.terminate()
