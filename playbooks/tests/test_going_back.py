@@ -125,10 +125,11 @@ def cut(fleet: Fleet) -> Iterator[tuple[Path, Callable[[str], None]]]:
     (folder / "hosts.yml").write_text("fleet: {}\n")
     lost = f"('{folder}/' ~ inventory_hostname) is exists"
     usual = "ssh" if fleet.shell.run.require_state().layers else "local"
-    # Nobody listens on port 1.
+    # Nobody listens on port 1, and a connection that is open already would still do.
     (folder / "group_vars/fleet.yml").write_text(
         f"""ansible_connection: "{{{{ 'ssh' if {lost} else '{usual}' }}}}"\n"""
         f"""ansible_port: "{{{{ 1 if {lost} else 22 }}}}"\n"""
+        f"""ansible_control_path: "%(directory)s/{{{{ inventory_hostname ~ (1 if {lost} else '') }}}}"\n"""
     )
 
     def cut_off(vm: str) -> None:
