@@ -258,7 +258,9 @@ def test_the_live_autoscaler_says_the_same_of_the_same_cpu(monkeypatch: pytest.M
     resources = Resources(groups={day.GROUP: group}, autoscalers=forms.autoscalers)
     live = Autoscaling(Path("/nowhere"), resources, 1.0)
     now_used: dict[str, float] = {}
-    monkeypatch.setattr(Autoscaling, "_utilisation", lambda self, item, now: now_used[item.name])
+    monkeypatch.setattr(
+        Autoscaling, "_utilisation", lambda self, running: lambda item, now: now_used[item.name]
+    )
     said = []
     for now, used in seen:
         now_used = {f"vm-{number:05}": share for number, share in enumerate(used)}
