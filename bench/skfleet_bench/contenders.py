@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skfleet_bench.environments import OURS, REPO
+from skfleet_bench.environments import OURS, OURS_PLAIN, REPO
 from skfleet_bench.models import Trained
 
 SERVERS = REPO / "bench/servers"
@@ -171,6 +171,8 @@ def _table() -> dict[str, Contender]:
                   serving(fast=True, iap=True, fresh=True), default=False, single_only=True),
         Contender("skfleet-flask-iap-fresh", OURS, "skfleet", skfleet,
                   serving(fast=False, iap=True, fresh=True), default=False, single_only=True),
+        Contender("skfleet-sklearn", OURS_PLAIN, "skfleet", flask, serving(fast=True, iap=False),
+                  default=False, models=("forest", "boosting")),
         Contender("skfleet-flask", OURS, "skfleet", skfleet, serving(fast=False, iap=False)),
         Contender("skfleet-flask-iap", OURS, "skfleet", skfleet, serving(fast=False, iap=True)),
         Contender("flask", "flask", "predict", flask, _flask),

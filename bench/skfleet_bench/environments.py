@@ -12,12 +12,14 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 PINS = REPO / "bench/requirements"
-OURS = "skfleet"  # the service as a VM has it: the pins of an app build with ONNX
+# The service as a VM has it: the pins of an app build with ONNX, and of one without.
+OURS, OURS_PLAIN = "skfleet", "skfleet-plain"
+OUR_PINS = {OURS: "requirements/app-onnx.txt", OURS_PLAIN: "requirements/app.txt"}
 
 
 def pins_of(name: str) -> Path:
     """The hash-checked requirements of an environment."""
-    return REPO / "requirements/app-onnx.txt" if name == OURS else PINS / f"{name}.txt"
+    return REPO / OUR_PINS[name] if name in OUR_PINS else PINS / f"{name}.txt"
 
 
 def make(name: str, cache: Path) -> Path:
@@ -27,7 +29,7 @@ def make(name: str, cache: Path) -> Path:
     directory = cache / name
     mark = directory / ".pins"
     if not mark.exists() or mark.read_text() != digest:
-        _make(directory, pins, ours=name == OURS)
+        _make(directory, pins, ours=name in OUR_PINS)
         mark.write_text(digest)
     return directory / "bin"
 

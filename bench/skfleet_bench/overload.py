@@ -25,7 +25,7 @@ from skfleet_bench.open_loop import Load
 from skfleet_bench.processes import Server, free_ports
 
 CONTENDER = CONTENDERS["skfleet"]
-USUAL = "rows-1000-linear,rows-100-forest,single-boosting"
+USUAL = "rows-1000-linear,rows-100-forest,rows-1000-boosting"
 CONNECTIONS = 600  # more than the service admits at once
 # Its own process: a generator at its limit would find health late.
 PROBE = """

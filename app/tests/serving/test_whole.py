@@ -101,6 +101,24 @@ def answered(requests: WholeRequests, data: bytes) -> bytes | None:
     return asyncio.run(on_a_loop())
 
 
+def test_more_than_a_turn_can_answer_is_told_so_at_once(
+    whole: tuple[WholeRequests, str], service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, token = whole
+    monkeypatch.setattr(service.admission, "_turn_cap", 0)
+    head, _, body = (answered(requests, with_token(GOOD["form"], token)) or b"").partition(
+        b"\r\n\r\n"
+    )
+    assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"\r\nretry-after: 1\r\n" in head
+    assert b"\r\nx-skfleet-release: r1\r\n" in head
+    assert b"\r\ncontent-length: %d\r\n" % len(body) in head
+    assert b'"code":"overloaded"' in body
+    monkeypatch.undo()
+    answer = answered(requests, with_token(GOOD["form"], token))
+    assert (answer or b"").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_a_plain_request_of_a_known_caller_is_answered(
     whole: tuple[WholeRequests, str], name: str

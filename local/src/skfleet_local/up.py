@@ -39,7 +39,7 @@ from skfleet_local.hosts import base, network
 from skfleet_local.run import Run, State
 
 READY_S = 15.0  # for a process of the cloud to answer
-LIVE_S = 180.0  # for every VM to be live; a first boot installs and compiles
+LIVE_S, LIVE_VM_S = 150.0, 15.0  # for all VMs to be live: a first boot installs and compiles, and all share this machine
 
 Say = Callable[[str], None]
 
@@ -196,12 +196,14 @@ class Up:
         addresses = self.state.addresses
         policy = self.edge.health_checks.liveness
         session = client.session()
-        deadline = time.monotonic() + LIVE_S
+        began = time.monotonic()
+        patience_s = LIVE_S
         live: set[str] = set()
         vms: list[dict[str, str]] = []
-        while time.monotonic() < deadline:
+        while time.monotonic() - began < patience_s:
             fleet = session.get(f"{addresses.admin_url}/fleet", timeout=5).json()
             vms, target = fleet["vms"], sum(fleet["target_sizes"].values())
+            patience_s = LIVE_S + LIVE_VM_S * target
             for vm in vms:
                 url = f"http://{vm['address']}:{self.edge.listeners.health.port}{policy.path}"
                 if vm["name"] not in live and _answers(session, url):
@@ -217,7 +219,7 @@ class Up:
             for path in logs.of_vm(self.run, name)
         )
         raise SkfleetError(
-            f"Not live after {LIVE_S:.0f} s: {', '.join(late) or 'VMs are missing'}.\n{said}",
+            f"Not live after {patience_s:.0f} s: {', '.join(late) or 'VMs are missing'}.\n{said}",
             where=str(self.run.vms),
             hint="`skfleet-local status` and `skfleet-local logs VM` say more.",
         )

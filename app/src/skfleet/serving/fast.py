@@ -65,6 +65,12 @@ WANTED_HEADERS = frozenset(
     }
 )
 
+OVERLOADED_BODY = Overloaded().body()
+OVERLOADED = (
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: %b\r\ncontent-length: %d\r\nretry-after: %b\r\n"
+    % (JSON_TYPE, len(OVERLOADED_BODY), dict(Overloaded().headers)["Retry-After"].encode())
+) + b"x-skfleet-release: %b\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -136,7 +142,7 @@ class FastLane:
     def at_once(
         self, listener: Listener, target: bytes, found: Headers, body: bytes
     ) -> tuple[bytes, bytes] | None:
-        """(headers, body) of the answer to an admitted caller's well-formed prediction; None: the long way.
+        """(status line and headers, body) for an admitted caller and a well-formed row; None: the long way.
 
         `found` are the request's WANTED_HEADERS. Nothing is counted where the answer is None.
         """
@@ -148,6 +154,11 @@ class FastLane:
         caller = service.identity.admitted(listener, _token(found, listener))
         if caller is None or service.admission.full:
             return None
+        if service.admission.turn_full:
+            service.admission.shed()
+            service.metrics.shed.inc()
+            self._record("POST", route.path, 429, started, listener, route.label, caller.email)
+            return OVERLOADED % self._release, OVERLOADED_BODY
         header = found.get(BINARY_HEADER, b"").decode("ascii")
         asked = route.read(route.served, body, header)
         answer = asked.answer(route.served) if asked is not None else None
@@ -155,7 +166,7 @@ class FastLane:
             return None
         service.admission.passed()
         self._record("POST", route.path, 200, started, listener, route.label, caller.email)
-        head = b"content-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
         return head % (route.kind, len(answer), self._release), answer
 
     def _route_at_once(self, target: bytes, found: Headers, length: int) -> Route | None:

@@ -22,7 +22,6 @@ log = logging.getLogger("skfleet.whole")
 NOT_PLAIN = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"}
 )
-STATUS = b"HTTP/1.1 200 OK\r\n"
 KEPT = (WANTED_HEADERS | {b"host"}) - NOT_PLAIN
 LONGEST_HEAD = 4094  # bytes; gunicorn, which holds lines to their limits, gets what is longer
 
@@ -104,7 +103,7 @@ class WholeRequests:
         self._head = b""
         headers, body = answer
         date = _get_cached_date_header()
-        return b"".join((STATUS, headers, _CACHED_SERVER_HEADER, date, b"\r\n", body))
+        return b"".join((headers, _CACHED_SERVER_HEADER, date, b"\r\n", body))
 
     def _forget(self) -> None:
         self._begun = self._complete = self._received = 0
