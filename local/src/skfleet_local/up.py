@@ -39,7 +39,8 @@ from skfleet_local.hosts import base, network
 from skfleet_local.run import Run, State
 
 READY_S = 15.0  # for a process of the cloud to answer
-LIVE_S, LIVE_VM_S = 150.0, 15.0  # for all VMs to be live: a first boot installs and compiles, and all share this machine
+# For every VM to be live, and for each more: a first boot installs and compiles, and all share a machine.
+LIVE_S, LIVE_VM_S = 150.0, 15.0
 
 Say = Callable[[str], None]
 
