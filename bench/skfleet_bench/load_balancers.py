@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import functools
 import io
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,10 +22,10 @@ import click
 import requests
 
 from skfleet.errors import SkfleetError
-from skfleet_bench import environments, measure, models, run, wrk
+from skfleet_bench import environments, measure, models, results, run, wrk
 from skfleet_bench.cases import CASES, LINEAR
 from skfleet_bench.contenders import CONTENDERS
-from skfleet_bench.measure import BODIES, WARM_S
+from skfleet_bench.measure import BODIES, WARM_S, Figures
 from skfleet_local import edge, processes
 from skfleet_local.compute.autoscaler import TICKS, cpu_ticks
 from skfleet_local.demo.fleet import Fleet, serves
@@ -49,20 +48,15 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One round of one door. Times in ms, CPU in µs a request."""
+class Sample(Figures):
+    """One round of one door. CPU in µs a request."""
 
-    rps: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    errors: int
     vm_cpu_us: float
     envoy_cpu_us: float
     stand_ins_cpu_us: float
 
 
-FIELDS = tuple(Sample.__slots__)
+FIELDS = tuple(Sample.__dataclass_fields__)
 
 
 @contextmanager
@@ -143,7 +137,9 @@ def measured(
     found = load(seconds=seconds)
     after = cpu_seconds(fleet.run.root, vm["name"])
     cpu = [(b - a) / max(found.requests, 1) * 1e6 for a, b in zip(before, after, strict=True)]
-    return Sample(found.rps, found.p50_ms, found.p90_ms, found.p99_ms, found.errors, *cpu)
+    return Sample(
+        found.rps, found.p50_ms, found.p90_ms, found.p99_ms, found.p999_ms, found.errors, *cpu
+    )
 
 
 @click.command()
@@ -166,7 +162,7 @@ def main(rounds: int, duration: float, output: Path) -> None:
                 run.say(f"round {number}/{rounds}: {door.name}")
                 sample = measured(door, fleet, vm, model, duration, Path(temporary) / "bodies")
                 samples.setdefault(door.name, []).append(sample)
-    rows = [{"door": name, **medians(found)} for name, found in samples.items()]
+    rows = [{"door": name, **results.median(found, Sample)} for name, found in samples.items()]
     document = {
         "schema_version": 1,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -179,15 +175,6 @@ def main(rounds: int, duration: float, output: Path) -> None:
     click.echo("|---|" + "---:|" * len(FIELDS))
     for row in rows:
         click.echo(f"| {row['door']} | " + " | ".join(f"{row[name]:g}" for name in FIELDS) + " |")
-
-
-def medians(samples: Sequence[Sample]) -> dict[str, float]:
-    """By field; errors are added up."""
-    found = {
-        name: round(statistics.median(getattr(sample, name) for sample in samples), 1)
-        for name in FIELDS
-    }
-    return {**found, "errors": sum(sample.errors for sample in samples)}
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One round of one case. Times in ms, CPU in µs a request, memory in MiB."""
+class Figures:
+    """What callers saw of one round. Times in ms."""
 
     rps: float
     p50_ms: float
@@ -38,6 +38,12 @@ class Sample:
     p99_ms: float
     p999_ms: float
     errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Figures):
+    """One round of one case. CPU in µs a request, memory in MiB."""
+
     cpu_us: float
     pss_mib: float | None
     ready_s: float | None

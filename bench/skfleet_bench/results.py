@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from skfleet_bench.measure import Sample
+from skfleet_bench.measure import Figures, Sample
 
 Row = dict[str, Any]
 Key = tuple[str, str]  # contender, case
-DIGITS = {"rps": 1, "cpu_us": 1, "pss_mib": 1}
+DIGITS = {
+    "rps": 1,
+    "cpu_us": 1,
+    "pss_mib": 1,
+    "vm_cpu_us": 1,
+    "envoy_cpu_us": 1,
+    "stand_ins_cpu_us": 1,
+}
 
 
 def rows(
@@ -37,10 +44,10 @@ def rows(
     return found
 
 
-def median(samples: Sequence[Sample]) -> Row:
+def median(samples: Sequence[Figures], form: type[Figures] = Sample) -> Row:
     """Each figure's median by itself; errors are added up; None where nobody measured."""
     found: Row = {}
-    for name in Sample.__dataclass_fields__:
+    for name in form.__dataclass_fields__:
         values = [value for sample in samples if (value := asdict(sample)[name]) is not None]
         if not values:
             found[name] = None
