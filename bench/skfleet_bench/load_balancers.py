@@ -25,7 +25,7 @@ from skfleet.errors import SkfleetError
 from skfleet_bench import environments, measure, models, results, run, wrk
 from skfleet_bench.cases import CASES, LINEAR
 from skfleet_bench.contenders import CONTENDERS
-from skfleet_bench.measure import BODIES, WARM_S, Figures
+from skfleet_bench.measure import WARM_S, Figures
 from skfleet_local import edge, processes
 from skfleet_local.compute.autoscaler import TICKS, cpu_ticks
 from skfleet_local.demo.fleet import Fleet, serves
@@ -116,18 +116,15 @@ def measured(
     protocol = measure.protocol_of(CONTENDERS["skfleet"], CASE)
     token = fleet.command("skfleet", "token", door.option, show=False)
     headers = {"Content-Type": protocol.content_type, "Authorization": f"Bearer {token}"}
-    bodies = []
     with requests.Session() as session:
         session.trust_env = False
         session.verify = fleet.environment["SKFLEET_CA_FILE"]
-        for index in range(BODIES):
-            rows, labels = model.batch(CASE.rows, index)
-            bodies.append(protocol.body(rows))
-            answer = session.post(door.url + protocol.path, bodies[-1], headers=headers, timeout=10)
-            if answer.status_code != 200 or protocol.labels(answer.content) != labels:
-                raise measure.Failed(
-                    f"{door.name} answers {answer.status_code}: {answer.text[:300]}"
-                )
+
+        def ask(body: bytes) -> tuple[int, bytes]:
+            answer = session.post(door.url + protocol.path, body, headers=headers, timeout=10)
+            return answer.status_code, answer.content
+
+        bodies = measure.prove(ask, protocol, model, CASE)
     load = functools.partial(
         wrk.run, door.url, protocol.path, headers, bodies,
         connections=CASE.connections, directory=place,

@@ -7,7 +7,7 @@ import http.client
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ READY_S = 60.0
 WARM_S = 1.0
 BODIES = 16  # distinct requests of a case
 HOST = "127.0.0.1"
+Ask = Callable[[bytes], tuple[int, bytes]]  # body → status, answer
 
 
 class Failed(Exception):
@@ -67,7 +68,7 @@ def round_of(
     try:
         ready_s = wait(server, port, command, asked[0][1], model, asked[0][0].rows)
         for case, protocol in asked:
-            bodies = prove(port, command, protocol, model, case)
+            bodies = prove(asking(port, command, protocol), protocol, model, case)
             headers = headers_of(command, protocol, bodies[0])
             for name, values in command.turns.items():
                 file = directory / name
@@ -117,21 +118,24 @@ def wait(
     raise Failed(f"not ready in {READY_S:.0f} s ({problem}): {server.tail()}")
 
 
-def prove(
-    port: int, command: Command, protocol: Protocol, model: Trained, case: Case
-) -> list[bytes]:
+def prove(ask: Ask, protocol: Protocol, model: Trained, case: Case) -> list[bytes]:
     """The bodies of a case, each answered right; raises Failed."""
     bodies = []
     for index in range(BODIES):
         rows, labels = model.batch(case.rows, index * len(model.rows) // BODIES)
         body = protocol.body(rows)
-        status, answer = _ask(port, protocol, headers_of(command, protocol, body), body)
+        status, answer = ask(body)
         if status != 200:
             raise Failed(f"{case.name} answers {status}: {answer[:300].decode(errors='replace')}")
         if protocol.labels(answer) != labels:
             raise Failed(f"{case.name} is answered wrong")
         bodies.append(body)
     return bodies
+
+
+def asking(port: int, command: Command, protocol: Protocol) -> Ask:
+    """Asks a server on this port."""
+    return lambda body: _ask(port, protocol, headers_of(command, protocol, body), body)
 
 
 def headers_of(command: Command, protocol: Protocol, body: bytes) -> dict[str, str]:

@@ -65,7 +65,7 @@ def one(
     port = command.port or place.ports[0]
     try:
         measure.wait(server, port, command, protocol, model, case.rows)
-        bodies = measure.prove(port, command, protocol, model, case)
+        bodies = measure.prove(measure.asking(port, command, protocol), protocol, model, case)
         headers = measure.headers_of(command, protocol, bodies[0])
         for duration in (WARM_S, seconds):
             closed = wrk.run(
