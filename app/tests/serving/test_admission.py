@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from skfleet.serving.admission import LEAST, SHED_CPU_S, TARGET_S, Admission
@@ -94,48 +95,28 @@ def test_refusals_do_not_count_as_work() -> None:
     assert abs(admission._seconds - 0.003) < 1e-4
 
 
-def test_a_turn_of_the_loop_answers_at_once_what_it_can_in_time() -> None:
-    """Dear ones, of which many wait; the next turn answers again."""
+def test_as_many_may_wait_for_the_event_loop_as_are_answered_in_time() -> None:
+    """Dear ones, which hold no place."""
     admission, clock = clocked(256)
+    assert admission.waiting_cap == inf
 
-    async def ask(requests: int) -> int:
-        answered = 0
+    def answer(requests: int, busy: float = 1.0) -> None:
         for _ in range(requests):
-            if admission.turn_full:
-                admission.shed()
-                clock.now += SHED_CPU_S
-                clock.cpu += SHED_CPU_S
-                continue
-            clock.now += 0.010
+            clock.now += 0.010 / busy
             clock.cpu += 0.010
             admission.passed()
-            answered += 1
-        return answered
 
-    async def turns() -> list[int]:
-        answered = []
-        for _ in range(3):
-            answered.append(await ask(300))
-            await asyncio.sleep(0)
-        return answered
-
-    first, *later = asyncio.run(turns())
-    assert first < 300, "it is found out in the middle of the first turn"
-    assert later == [round(TARGET_S / 0.010)] * 2
+    answer(100)
+    assert admission.waiting_cap == round(TARGET_S / 0.010)
+    for _ in range(1000):
+        clock.now += SHED_CPU_S
+        clock.cpu += SHED_CPU_S
+        admission.shed()
+    answer(100)
+    assert admission.waiting_cap == round(TARGET_S / 0.010), "refusals are no work"
+    answer(100, busy=0.1)
+    assert admission.waiting_cap == inf, "a worker with little to do"
     assert admission.in_flight == 0
-
-
-def test_a_worker_with_little_to_do_answers_whatever_waits() -> None:
-    admission, clock = clocked(256)
-
-    async def ask() -> None:
-        for _ in range(1000):
-            assert not admission.turn_full
-            clock.now += 0.001
-            clock.cpu += 0.0001
-            admission.passed()
-
-    asyncio.run(ask())
 
 
 def test_a_full_worker_answers_429_and_still_its_health(

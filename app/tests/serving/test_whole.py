@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -88,33 +90,88 @@ def with_token(data: bytes, token: str) -> bytes:
 
 
 @pytest.fixture
-def whole(service: Any, iap_key: Signer) -> tuple[WholeRequests, str]:
+def lane(service: Any) -> FastLane:
+    return FastLane(service)
+
+
+@pytest.fixture
+def whole(service: Any, lane: FastLane, iap_key: Signer) -> tuple[WholeRequests, str]:
     token = iap_key.sign(iap_claims())
     service.identity.verify(Listener.IAP, token)
-    return WholeRequests(FastLane(service), Listener.IAP), token
+    return WholeRequests(lane, Listener.IAP), token
 
 
 def answered(requests: WholeRequests, data: bytes) -> bytes | None:
-    async def on_a_loop() -> bytes | None:
-        return requests.answer(data)
-
-    return asyncio.run(on_a_loop())
+    return on_a_loop(lambda: requests.answer(data))
 
 
-def test_more_than_a_turn_can_answer_is_told_so_at_once(
-    whole: tuple[WholeRequests, str], service: Any, monkeypatch: pytest.MonkeyPatch
+def on_a_loop(call: Callable[[], bytes | None]) -> bytes | None:
+    async def called() -> bytes | None:
+        return call()
+
+    return asyncio.run(called())
+
+
+@pytest.fixture
+def late(
+    whole: tuple[WholeRequests, str], lane: FastLane, monkeypatch: pytest.MonkeyPatch
+) -> tuple[WholeRequests, str]:
+    """In a turn of the event loop that has no time left."""
+    monkeypatch.setattr(lane.turns, "has_time", lambda _: False)
+    return whole
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_a_turn_has_no_time_for_waits_and_is_answered(
+    late: tuple[WholeRequests, str], name: str
 ) -> None:
-    requests, token = whole
-    monkeypatch.setattr(service.admission, "_turn_cap", 0)
-    head, _, body = (answered(requests, with_token(GOOD["form"], token)) or b"").partition(
-        b"\r\n\r\n"
-    )
+    requests, token = late
+    data = with_token(GOOD[name], token)
+    # One after the other, on a connection that goes on.
+    for pieces in ((data,), (data,), (data[:-20], data[-20:]), (data,)):
+        for piece in pieces:
+            assert not requests.waits
+            assert requests.answer(piece) == b""
+            assert requests.holds
+        assert requests.waits
+        assert (on_a_loop(requests.turn) or b"").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not requests.holds
+
+
+def test_one_that_waits_and_sends_more_is_gunicorns_with_all_it_sent(
+    late: tuple[WholeRequests, str],
+) -> None:
+    requests, token = late
+    data = with_token(GOOD["form"], token)
+    assert requests.answer(data) == b""
+    assert requests.answer(data[:100]) is None
+    assert requests.release() == data
+    assert not requests.holds
+
+
+def test_one_that_waited_and_is_not_well_formed_is_gunicorns(
+    late: tuple[WholeRequests, str],
+) -> None:
+    requests, token = late
+    data = with_token(NOT_PLAIN["a bad row"], token)
+    assert requests.answer(data) == b""
+    assert on_a_loop(requests.turn) is None
+    assert requests.release() == data
+
+
+def test_more_than_may_wait_is_told_so_at_once(
+    late: tuple[WholeRequests, str], service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, token = late
+    monkeypatch.setattr(service.admission, "waiting_cap", 0)
+    refused = answered(requests, with_token(GOOD["form"], token)) or b""
+    head, _, body = refused.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
     assert b"\r\nretry-after: 1\r\n" in head
     assert b"\r\nx-skfleet-release: r1\r\n" in head
     assert b"\r\ncontent-length: %d\r\n" % len(body) in head
     assert b'"code":"overloaded"' in body
-    monkeypatch.undo()
+    monkeypatch.undo()  # the turns have time again, too
     answer = answered(requests, with_token(GOOD["form"], token))
     assert (answer or b"").startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -266,3 +323,73 @@ def test_a_connection_goes_on_after_either_way(server: Gunicorn, token: str) -> 
             while received.count(b"model_prediction") < expected:
                 received += connection.recv(65536)
             assert received.count(b"HTTP/1.1 200 OK") == expected
+
+
+MANY = 60
+# Together several turns of the event loop.
+DEAR = request(npy([ROW] * 600), target=V1, kind="application/x-npy")
+
+
+@contextlib.contextmanager
+def all_at_once(server: Gunicorn, token: str, data: bytes) -> Iterator[list[socket.socket]]:
+    """Connections on which `data` waits for the worker when it goes on."""
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _ in range(MANY):
+            one = socket.create_connection(("127.0.0.1", server.ports["iap"]), timeout=20)
+            connections.append(stack.enter_context(closing(one)))
+            one.sendall(with_token(GOOD["form"], token))
+            assert received(one).startswith(b"HTTP/1.1 200 OK")
+        (worker,) = server.workers()
+        worker.suspend()
+        stack.callback(worker.resume)
+        # Whatever of it does not fit between the two is sent as the worker reads.
+        senders = [threading.Thread(target=one.sendall, args=(data,)) for one in connections]
+        for sender in senders:
+            sender.start()
+        time.sleep(0.2)
+        worker.resume()
+        for sender in senders:
+            sender.join()
+        yield connections
+
+
+def received(connection: socket.socket) -> bytes:
+    """One answer; what there is of it where the connection ends before."""
+    data = b""
+    while not complete(data):
+        more = connection.recv(1 << 20)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def test_all_that_come_at_once_are_answered(server: Gunicorn, token: str) -> None:
+    """One leaves, and one sends a second request before its answer: it gets both."""
+    data, second = with_token(DEAR, token), with_token(GOOD["form"], token)
+    expected = body_of(exchanged(server, data))
+    with all_at_once(server, token, data) as connections:
+        connections.pop().close()
+        connections[0].sendall(second)
+        for connection in connections:
+            assert body_of(received(connection)).startswith(expected)
+            assert connection is connections[0] or connection.send(second)
+            assert b"model_prediction" in received(connection)
+
+
+def test_what_waits_when_the_worker_is_told_to_stop_is_answered(
+    gunicorn: Callable[..., Gunicorn], iap_key: Signer
+) -> None:
+    server = gunicorn(SKFLEET_WORKERS="1")
+    token = iap_key.sign(iap_claims())
+    data = with_token(DEAR, token)
+    with all_at_once(server, token, data) as connections:
+        server.process.send_signal(signal.SIGTERM)
+        answers = [received(connection) for connection in connections]
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert len({body_of(answer) for answer in answers}) == 1
+
+
+def body_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]

@@ -4,13 +4,12 @@
 worker answers in TARGET_S, by the CPU time that its requests took of late. CPU time, since a request that
 waits for its body holds a place and costs nothing. A worker that is not busy has no cap but the limit.
 
-What is answered at once never holds a place. There the work in flight is what one turn of the event loop
-finds waiting, so that a turn answers TARGET_S of it and refuses the rest.
+What is answered on the event loop holds no place. There the work in flight is what waits for its turn
+(turns.py), of which there may be TARGET_S as well.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -42,17 +41,15 @@ class Admission:
         self._left = self._shed = 0  # since the last look
         self._seconds: float | None = None  # of CPU a request; None while not busy
         self._looked = (clock(), cpu())
-        self._turn = 0  # answered at once since the event loop's last turn
-        self._turn_cap: float = inf
         self.in_flight = 0
         self.cap = limit
+        self.waiting_cap: float = inf  # most that may wait for their turn on the event loop
 
     def enter(self) -> bool:
         """Take a place; False where there is none. Every True is paid back with `leave`."""
         with self._lock:
             if self.full:
-                self._shed += 1
-                self._look_now_and_then()
+                self._count_shed()
                 if self.full:
                     return False
             self.in_flight += 1
@@ -70,28 +67,20 @@ class Admission:
         """Whether there is no place at this moment."""
         return self.in_flight >= self.cap
 
-    @property
-    def turn_full(self) -> bool:
-        """Whether this turn of the event loop has answered as much at once as it may."""
-        return self._turn >= self._turn_cap
-
     def passed(self) -> None:
-        """One was answered at once, on the event loop: it took time, and never a place."""
-        self._turn += 1
-        if self._turn == 1:
-            asyncio.get_running_loop().call_soon(self._next_turn)
+        """One was answered on the event loop: it took time, and never a place."""
         with self._lock:
             self._left += 1
             self._look_now_and_then()
 
     def shed(self) -> None:
-        """One was refused at once."""
+        """One was refused that would have waited for its turn on the event loop."""
         with self._lock:
-            self._shed += 1
-            self._look_now_and_then()
+            self._count_shed()
 
-    def _next_turn(self) -> None:
-        self._turn = 0
+    def _count_shed(self) -> None:
+        self._shed += 1
+        self._look_now_and_then()
 
     def _look_now_and_then(self) -> None:
         now = self._clock()
@@ -103,12 +92,12 @@ class Admission:
         busy = used >= BUSY * (now - began)
         if not busy:
             self._seconds = None
-            self.cap, self._turn_cap = self._limit, inf
+            self.cap, self.waiting_cap = self._limit, inf
         else:
             each = max(0.0, used - self._shed * SHED_CPU_S) / max(1, self._left)
             last = each if self._seconds is None else self._seconds
             self._seconds = last + SMOOTHING * (each - last)
-            self._turn_cap = max(LEAST, round(TARGET_S / max(self._seconds, 1e-6)))
-            self.cap = min(self._limit, int(self._turn_cap))
+            affordable = max(LEAST, round(TARGET_S / max(self._seconds, 1e-6)))
+            self.cap, self.waiting_cap = min(self._limit, affordable), affordable
         self._looked = (now, cpu)
         self._left = self._shed = 0

@@ -27,6 +27,7 @@ from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, npy, v1, v2
 from skfleet.serving.service import Content, Service
+from skfleet.serving.turns import Turns
 
 log = logging.getLogger("skfleet.fast")
 
@@ -65,6 +66,8 @@ WANTED_HEADERS = frozenset(
     }
 )
 
+# What `at_once` gives in place of an answer.
+LATER = (b"", b"")
 OVERLOADED_BODY = Overloaded().body()
 OVERLOADED = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: %b\r\ncontent-length: %d\r\nretry-after: %b\r\n"
@@ -97,6 +100,7 @@ class FastLane:
         self._routes: dict[tuple[str, bytes], Route] = {}
         self._at_once: dict[tuple[bytes, bytes], Route] = {}
         self._release = b""
+        self.turns = Turns(service.settings.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,32 +144,43 @@ class FastLane:
         )
 
     def at_once(
-        self, listener: Listener, target: bytes, found: Headers, body: bytes
+        self,
+        listener: Listener,
+        target: bytes,
+        found: Headers,
+        body: bytes,
+        arrived: float,
+        *,
+        waited: bool = False,
     ) -> tuple[bytes, bytes] | None:
         """(status line and headers, body) for an admitted caller and a well-formed row; None: the long way.
 
-        `found` are the request's WANTED_HEADERS. Nothing is counted where the answer is None.
+        LATER where this turn of the event loop has no time left: to be asked again with `waited`. `found` are
+        the request's WANTED_HEADERS, `arrived` is when it was whole, by `time.perf_counter`. Nothing is
+        counted where the answer is None or LATER.
         """
-        started = time.perf_counter()
         service = self._service
+        admission = service.admission
         route = self._route_at_once(target, found, len(body))
-        if route is None:
+        if route is None or admission.full:
             return None
-        caller = service.identity.admitted(listener, _token(found, listener))
-        if caller is None or service.admission.full:
-            return None
-        if service.admission.turn_full:
-            service.admission.shed()
+        if not waited and not self.turns.has_time(arrived):
+            if self.turns.has_room(admission.waiting_cap, len(body)):
+                return LATER
+            admission.shed()
             service.metrics.shed.inc()
-            self._record("POST", route.path, 429, started, listener, route.label, caller.email)
+            self._record("POST", route.path, 429, arrived, listener, route.label, "")
             return OVERLOADED % self._release, OVERLOADED_BODY
+        caller = service.identity.admitted(listener, _token(found, listener))
+        if caller is None:
+            return None
         header = found.get(BINARY_HEADER, b"").decode("ascii")
         asked = route.read(route.served, body, header)
         answer = asked.answer(route.served) if asked is not None else None
         if answer is None:
             return None
-        service.admission.passed()
-        self._record("POST", route.path, 200, started, listener, route.label, caller.email)
+        admission.passed()
+        self._record("POST", route.path, 200, arrived, listener, route.label, caller.email)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
         return head % (route.kind, len(answer), self._release), answer
 

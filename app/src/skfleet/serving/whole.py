@@ -4,16 +4,19 @@ Parsing in C, no task switch, no scope: half of what a small prediction costs ot
 plainly one POST and nothing else is looked at, whole in one read or an array's body in several; the same
 bytes go gunicorn's way in every other case, so that everything it refuses is refused by it, and framing is
 never a matter of two opinions.
+
+What this turn of the event loop has no time for waits, whole, for one of the next (turns.py).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _get_cached_date_header
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from skfleet.serving.fast import WANTED_HEADERS, FastLane, Headers
+from skfleet.serving.fast import LATER, WANTED_HEADERS, FastLane, Headers
 from skfleet.serving.listeners import Listener
 
 log = logging.getLogger("skfleet.whole")
@@ -33,16 +36,22 @@ class WholeRequests:
         self._lane = lane
         self._listener = listener
         self._parser = HttpRequestParser(self)
-        self._head = b""  # of the request whose body is awaited
+        self._head = b""  # of the request that is held
+        self.waits = False  # for its turn; it is whole
         self._forget()
 
     @property
     def holds(self) -> bool:
-        """Whether the rest of a body is awaited."""
+        """Whether the rest of a body is awaited, or a turn."""
         return bool(self._head)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body that have come."""
+        return self._received
+
     def answer(self, data: bytes) -> bytes | None:
-        """The response to what has come; empty while more of a body is to come; None: gunicorn's way.
+        """The response to what has come; empty while it is held; None: gunicorn's way.
 
         Gunicorn gets what was held of the request from `release`, then `data`.
         """
@@ -50,6 +59,8 @@ class WholeRequests:
             if data[:6] != b"POST /":
                 return None
             self._forget()
+        elif self.waits:
+            return None  # a caller that does not await its answer
         kept, received = len(self._parts), self._received
         try:
             self._parser.feed_data(data)
@@ -62,12 +73,16 @@ class WholeRequests:
             self._parser = HttpRequestParser(self)
         return answer
 
+    def turn(self) -> bytes | None:
+        """The response to the request that has waited; None: gunicorn's way, as above."""
+        return self._respond(waited=True)
+
     def release(self) -> bytes:
         """What is held, which is gunicorn's from now on."""
         if not self._head:
             return b""
         held = b"".join((self._head, *self._parts))
-        self._head = b""
+        self._head, self.waits = b"", False
         self._parser = HttpRequestParser(self)
         return held
 
@@ -82,7 +97,13 @@ class WholeRequests:
             return None
         length = self._found.get(b"content-length", b"")
         if self._complete:
-            return self._respond() if length == b"%d" % self._received else None
+            if length != b"%d" % self._received:
+                return None
+            self._arrived = time.perf_counter()
+            response = self._respond()
+            if response == b"":
+                self._head, self.waits = self._head or data[:end], True
+            return response
         if not length.isdigit() or not self._lane.expects(
             self._listener, self._target, self._found, int(length)
         ):
@@ -90,23 +111,29 @@ class WholeRequests:
         self._head = self._head or data[:end]
         return b""
 
-    def _respond(self) -> bytes | None:
+    def _respond(self, *, waited: bool = False) -> bytes | None:
+        """As `answer`; empty where there is no time in this turn."""
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         try:
-            answer = self._lane.at_once(self._listener, self._target, self._found, body)
+            answer = self._lane.at_once(
+                self._listener, self._target, self._found, body, self._arrived, waited=waited
+            )
         except Exception:  # the long way meets the same failure, and answers it as it should
             log.debug("left to gunicorn", exc_info=True)
             return None
         if answer is None:
             return None
-        self._head = b""
+        if answer is LATER:
+            return b""
+        self._head, self.waits = b"", False
         headers, body = answer
         date = _get_cached_date_header()
         return b"".join((headers, _CACHED_SERVER_HEADER, date, b"\r\n", body))
 
     def _forget(self) -> None:
         self._begun = self._complete = self._received = 0
+        self._arrived = 0.0
         self._plain = True
         self._target = b""
         self._found: Headers = {}

@@ -55,11 +55,25 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
                 self._answered(answer)
                 return
             if answer is not None:
-                if self._let_go_handle is None:
+                if whole.waits:
+                    self._cancel_let_go()
+                    self.app.turns.put_off(self._turn, whole.size)
+                elif self._let_go_handle is None:
                     self._let_go_handle = self.worker.loop.call_later(HELD_S, self._let_go)
                 return
             self._let_go()
         super().data_received(data)
+
+    def _turn(self) -> None:
+        """Time for what was put off, if it is still here."""
+        whole = self._whole
+        if whole is None or not whole.waits:
+            return
+        answer = None if self.worker.stopping else whole.turn()
+        if answer is None:
+            self._let_go()
+        else:
+            self._answered(answer)
 
     def _answered(self, answer: bytes) -> None:
         self._cancel_let_go()
@@ -111,6 +125,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _keepalive_timeout(self) -> None:
         left = self._answered_at + self._keepalive - self.worker.loop.time()
+        if self._whole is not None and self._whole.holds:
+            left = HELD_S  # a request has begun, and gunicorn has not seen it
         if left > 0:
             self._keepalive_handle = self.worker.loop.call_later(left, self._keepalive_timeout)
         else:
