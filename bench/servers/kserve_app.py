@@ -6,6 +6,7 @@ import os
 import joblib
 import numpy as np
 from kserve import InferOutput, InferResponse, Model, ModelServer, model_server
+from kserve.utils.utils import generate_uuid
 
 
 class Sklearn(Model):
@@ -22,7 +23,7 @@ class Sklearn(Model):
         labels = self.model.predict(payload.inputs[0].as_numpy())
         output = InferOutput("output-0", list(labels.shape), "INT64")
         output.set_data_from_numpy(np.asarray(labels, dtype=np.int64), binary_data=False)
-        return InferResponse(payload.id, self.name, [output])
+        return InferResponse(payload.id or generate_uuid(), self.name, [output])
 
 
 if __name__ == "__main__":
