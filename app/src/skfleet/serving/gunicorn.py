@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skfleet.serving import accepting, logs
+from skfleet.serving import accepting, allocator, logs
 from skfleet.settings import Settings
 
 # Before numpy is imported (with the models): its BLAS would start threads in the process that forks.
@@ -112,6 +112,7 @@ def post_worker_init(_worker: Any) -> None:
     """After the fork, before the first request: what a worker opens for itself is open, and proven."""
     from skfleet.serving.application import service
 
+    allocator.keep_freed()
     service.health.readiness()
 
 
