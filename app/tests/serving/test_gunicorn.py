@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +21,7 @@ from skfleet.artifacts.manifest import Feature
 from skfleet.serving.metrics import FLUSH_INTERVAL_S
 
 from .conftest import IdentityDir
-from .processes import Gunicorn
+from .processes import WORKERS, Gunicorn
 
 FORM = "application/x-www-form-urlencoded"
 ROW = [0, 1] * 18 + [1]
@@ -302,6 +305,25 @@ def test_hup_serves_what_the_service_env_now_names(
         answer = server.request("GET", "/v1/models/new", **iap_header)
         assert (answer.status, answer.headers["x-skfleet-release"]) == (200, "r2")
     assert len(server.workers()) == 2  # the number of workers is no matter of a reload
+
+
+def test_a_worker_that_is_told_to_stop_while_it_starts_stops(server: Gunicorn) -> None:
+    """At a stop soon after a start, or at two reloads in a row. Forgotten, it would be killed in the end."""
+
+    def booted() -> list[int]:
+        return [
+            int(pid)
+            for pid in re.findall(r"Booting worker with pid: (\d+)", server.log.read_text())
+        ]
+
+    server.wait_for(lambda: len(booted()) == WORKERS)
+    server.process.send_signal(signal.SIGHUP)
+    while len(booted()) == WORKERS:
+        assert server.process.poll() is None
+    starting = booted()[-1]
+    os.kill(starting, signal.SIGTERM)
+    server.wait_for(lambda: not psutil.pid_exists(starting))
+    server.wait_for(lambda: len(server.workers()) == WORKERS)
 
 
 @pytest.mark.parametrize("broken", ["model", "file", "settings"])

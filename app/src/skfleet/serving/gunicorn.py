@@ -6,9 +6,12 @@ settings and hooks; it ignores the rest.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import queue
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -106,6 +109,18 @@ def on_reload(server: Any) -> None:
         service.metrics.reload_failures.inc()
         server.log.exception("reload keeps the models as they were")
     _freeze()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker's first moment: until now the master's handlers were its own, and nobody looks into its queue."""
+    if settings.fast_lane:
+        worker.hear_stop()
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # gunicorn's own handler comes soon
+    with contextlib.suppress(queue.Empty):
+        while True:
+            if server.SIG_QUEUE.get_nowait() == signal.SIGTERM:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
 def post_worker_init(_worker: Any) -> None:

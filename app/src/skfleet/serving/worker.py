@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
@@ -146,6 +147,16 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self.connections: set[Protocol] = set()
         self._told = asyncio.Event()
 
+    def hear_stop(self) -> None:
+        """TERM is heard from now on: the event loop hears only what comes while it runs."""
+        signal.signal(signal.SIGTERM, lambda *_: self.handle_exit_signal())
+
+    def init_signals(self) -> None:
+        """In gunicorn's order, before the application is loaded; the loop's handlers come when it runs."""
+        for number in self.SIGNALS:
+            if number != signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+
     def handle_exit_signal(self) -> None:
         """TERM: of the master for a reload or at its own end."""
         from skfleet.serving.application import service
@@ -159,6 +170,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self._told.set()
 
     async def _serve(self) -> None:
+        super().init_signals()
         self.share = Share(self.age)
         for sock in self.sockets:
             self.servers.append(
