@@ -112,7 +112,7 @@ def on_reload(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """A worker's first moment: until now the master's handlers were its own, and nobody looks into its queue."""
+    """A worker's first moment: until now the master's handlers were its own, and nobody reads its queue."""
     if settings.fast_lane:
         worker.hear_stop()
     else:
