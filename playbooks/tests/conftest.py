@@ -172,6 +172,12 @@ class Fleet:
         policy = self.compute().policy(AUTOSCALER)
         return str(policy["mode"]), int(policy["minNumReplicas"])
 
+    def wait_until_serving(self, vms: int, seconds: float) -> None:
+        """Until so many VMs, and no others, serve release `a`."""
+        assert self.shell.wait(
+            "a", lambda found: len(found) == vms and all(serves(vm, "a") for vm in found), seconds
+        ), self.command("skfleet-local", "logs")
+
     def set_autoscaler(self, **policy: Any) -> None:
         """Fields of its policy, as published."""
         from skfleet_local.compute.project import AUTOSCALER
@@ -374,16 +380,18 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @contextmanager
 def serving(
-    directory: Path, vms: int, seconds: float, prepare: Callable[[Fleet], None] = lambda _: None
+    directory: Path,
+    vms: int,
+    seconds: float,
+    prepare: Callable[[Fleet], None] = lambda _: None,
+    scale: float = 10,
 ) -> Iterator[Fleet]:
     """A fleet of so many VMs that serve `a` after so many seconds at most; ended whatever happens."""
     made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, vms, 10)
+        made = booted(directory, vms, scale)
         prepare(made)
-        assert made.shell.wait(
-            "a", lambda found: len(found) == vms and all(serves(vm, "a") for vm in found), seconds
-        ), made.command("skfleet-local", "logs")
+        made.wait_until_serving(vms, seconds)
         yield made
     finally:
         made.command("skfleet-local", "down")

@@ -4,6 +4,6 @@ A backend is chosen when the model is published (the fastest that reproduces the
 proven again when it is loaded.
 """
 
-from skfleet.backends.base import Backend, Model, load_model
+from skfleet.backends.base import Backend, Model, begin_load, load_model
 
-__all__ = ["Backend", "Model", "load_model"]
+__all__ = ["Backend", "Model", "begin_load", "load_model"]

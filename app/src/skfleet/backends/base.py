@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from skfleet import documents
 from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
+from skfleet.backends.apart import Proof
 from skfleet.backends.compare import first_difference
 from skfleet.errors import IntegrityError, ObjectMissing, VersionMismatch
 
@@ -19,8 +18,6 @@ Rows = Sequence[Sequence[Any]]
 
 # Their libraries start threads when they are imported, and a fork takes no thread along.
 AFTER_FORK = frozenset({"onnx"})
-PROOF_TIMEOUT_S = 60.0
-NOT_HERE = 3  # exit code of a proof: this host cannot run the backend
 
 
 class Backend(Protocol):
@@ -48,54 +45,48 @@ class Model:
     backend: Backend
 
 
-def load_model(directory: Path, *, before_fork: bool = False) -> Model:
+def load_model(directory: Path) -> Model:
     """Load the first backend of the manifest that this host can run and that answers right.
 
     The files' checksums are verified again here: what is preloaded is what was published.
-    `before_fork`: a backend whose library may not be loaded in a process that forks is proven in a process
-    of its own, and opened by whoever asks it first, after the fork.
     Raises IntegrityError, VersionMismatch or DocumentError; the caller decides what to serve.
+    """
+    return begin_load(directory, before_fork=False)()
+
+
+def begin_load(directory: Path, *, before_fork: bool) -> Callable[[], Model]:
+    """As load_model, in two steps; the second is the function returned, which raises what load_model does.
+
+    `before_fork`: a backend whose library may not be loaded in a process that forks is proven in a process
+    of its own, which goes on beside the caller, and is opened by whoever asks it first, after the fork.
     """
     manifest, digest = read_manifest(directory)
     verify_files(directory, manifest)
-    failures: list[str] = []
-    for name in manifest.backends:
-        try:
-            backend = open_backend(name, directory, manifest)
-            if before_fork and name in AFTER_FORK:
-                _prove_apart(name, directory)
-            else:
-                verify_golden(backend, manifest)
-        except (VersionMismatch, ImportError) as error:
-            # Not for this host; wrong answers are no such case, they refuse the model.
-            failures.append(f"{name}: {error}")
-            continue
-        return Model(manifest.name, digest, manifest, backend)
-    raise VersionMismatch(
-        f"No backend of model '{manifest.name}' can run here: " + "; ".join(failures),
-        where=str(directory),
-        hint="Publish the model again with this app build's versions.",
-    )
+    apart = AFTER_FORK if before_fork else frozenset()
+    first = next(iter(manifest.backends), "")
+    begun = {first: Proof(first, directory)} if first in apart else {}
 
-
-def _prove_apart(name: str, directory: Path) -> None:
-    command = [sys.executable, "-m", "skfleet.backends.prove", name, str(directory)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROOF_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise IntegrityError(
-            f"Backend '{name}' did not answer its golden vectors in {PROOF_TIMEOUT_S:.0f} s.",
+    def finish() -> Model:
+        failures: list[str] = []
+        for name in manifest.backends:
+            try:
+                if name in apart:
+                    (begun.get(name) or Proof(name, directory)).result()
+                backend = open_backend(name, directory, manifest)
+                if name not in apart:
+                    verify_golden(backend, manifest)
+            except (VersionMismatch, ImportError) as error:
+                # Not for this host; wrong answers are no such case, they refuse the model.
+                failures.append(f"{name}: {error}")
+                continue
+            return Model(manifest.name, digest, manifest, backend)
+        raise VersionMismatch(
+            f"No backend of model '{manifest.name}' can run here: " + "; ".join(failures),
             where=str(directory),
-            hint="The model is too slow for its golden vectors; look at it with `skfleet model verify`.",
-        ) from None
-    if done.returncode == 0:
-        return
-    lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-    if done.returncode == NOT_HERE:
-        raise VersionMismatch(lines[-1], where=str(directory))
-    raise IntegrityError(lines[-1], where=str(directory))
+            hint="Publish the model again with this app build's versions.",
+        )
+
+    return finish
 
 
 def read_manifest(directory: Path) -> tuple[Manifest, str]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from skfleet.backends.base import NOT_HERE, open_backend, read_manifest, verify_golden
+from skfleet.backends.apart import NOT_HERE
+from skfleet.backends.base import open_backend, read_manifest, verify_golden
 from skfleet.errors import SkfleetError, VersionMismatch
 
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skfleet.serving import accepting, allocator, logs
+from skfleet.serving import accepting, allocator, logs, models
 from skfleet.settings import Settings
 
 # Before numpy is imported (with the models): its BLAS would start threads in the process that forks.
@@ -78,6 +78,8 @@ def _metrics_dir(run_dir: Path) -> Path:
 # Before prometheus_client is imported: it decides then whether its values are files.
 _metrics_path = _metrics_dir(settings.run_dir)
 os.environ[MULTIPROC_DIR] = str(_metrics_path)
+# Begun before worker and application are imported, which takes as long as a proof in a process of its own.
+finish_loading = models.begin(settings)
 
 
 def generation() -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from skfleet.artifacts import manifest
-from skfleet.backends import Model, load_model
+from skfleet.backends import Model, begin_load
 from skfleet.backends.base import verify_golden
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet.serving.errors import ModelNotFound, ModelNotLoaded
@@ -72,30 +72,50 @@ class Models:
 
 def load(settings: Settings, fetch: Callable[[str], Path] | None = None) -> Models:
     """The models of SKFLEET_MODELS, or the one of MODEL_URI. Never raises: failures are kept."""
+    return begin(settings, fetch)()
+
+
+def begin(settings: Settings, fetch: Callable[[str], Path] | None = None) -> Callable[[], Models]:
+    """As `load`, in two steps: what is proven in a process of its own is on its way until the second."""
     fetch = fetch or fetch_model
-    served: dict[str, Served] = {}
-    failures: dict[str, str] = {}
+    begun: list[tuple[str, str, Callable[[], Model] | Exception]] = []
     try:
         wanted = _wanted(settings)
     except ConfigurationError as error:
-        return Models(failures={"": _one_line(error)})
+        return _nothing(_one_line(error))
     if not wanted:
-        return Models(failures={"": "No model is configured (SKFLEET_MODELS or MODEL_URI)."})
-    default = ""
+        return _nothing("No model is configured (SKFLEET_MODELS or MODEL_URI).")
     for name, source in wanted:
+        try:
+            directory = fetch(source) if source.startswith("gs://") else Path(source)
+            begun.append((name, source, begin_load(directory, before_fork=True)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must stay live
+            begun.append((name, source, error))
+    return lambda: _finish(begun)
+
+
+def _finish(begun: Sequence[tuple[str, str, Callable[[], Model] | Exception]]) -> Models:
+    served: dict[str, Served] = {}
+    failures: dict[str, str] = {}
+    default = ""
+    for name, source, load_or_error in begun:
         key = name
         try:
-            model = load_model(
-                fetch(source) if source.startswith("gs://") else Path(source), before_fork=True
-            )
+            if isinstance(load_or_error, Exception):
+                raise load_or_error
+            model = load_or_error()
             key = name or model.name
             served[key] = Served(key, model, RowCheck(model.manifest.features))
             log.info("model loaded: %s %s, backend %s", key, model.digest, model.backend.name)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must stay live
+        except Exception as error:  # noqa: BLE001 - as above
             failures[key] = _one_line(error)
             log.error("model '%s' (%s) cannot be loaded: %s", key, source, _one_line(error))
         default = default or key
     return Models(default, served, failures)
+
+
+def _nothing(reason: str) -> Callable[[], Models]:
+    return lambda: Models(failures={"": reason})
 
 
 def fetch_model(uri: str) -> Path:

@@ -63,9 +63,9 @@ class Service:
         self._register_checks()
 
     @classmethod
-    def start(cls, settings: Settings) -> Service:
-        """The service with its models loaded, or with the reasons why they are not."""
-        return cls(settings, Content(settings.release, models.load(settings)))
+    def start(cls, settings: Settings, loaded: Models | None = None) -> Service:
+        """The service with its models, which are loaded now unless they were before."""
+        return cls(settings, Content(settings.release, loaded or models.load(settings)))
 
     def reload(self, settings: Settings) -> None:
         """Serve what these settings name, if all of it loads; otherwise keep what there is."""

@@ -29,7 +29,7 @@ def main(workers: int, without: list[str]) -> None:
             SKFLEET_LOG_LEVEL="error",
             SKFLEET_WORKERS=str(workers),
         )
-        # In gunicorn's order; its configuration sets what must be set before NumPy is there.
+        # Its configuration sets what must be set before NumPy is there.
         from skfleet.serving import gunicorn, worker  # noqa: F401
         from skfleet.serving.application import service
 
