@@ -98,6 +98,14 @@ def test_every_vm_moves_once_by_zone_and_enough_serve(
         assert len(made.batches[0].vms) <= plan.size_of(sizes[0], len(vms)), "the canary"
 
 
+def test_thirty_vms_move_in_few_batches() -> None:
+    """A canary, a quarter, and all that is left, zone by zone."""
+    vms = [vm(f"vm-{number}", "abc"[number % 3]) for number in range(30)]
+    batches = make(vms).batches
+    assert len(batches[0].vms) == 1
+    assert len(batches) <= 7
+
+
 def test_vms_that_serve_nobody_go_first() -> None:
     made = make([vm("a"), vm("b", "b", serving=False, ready=False, drained_by="dead"), vm("c")])
     assert made.batches[0].vms == ["b"]
