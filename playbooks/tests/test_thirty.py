@@ -11,8 +11,8 @@ from .conftest import VMS, Fleet, assert_clean, serving
 # Two cores boot some VMs at a time; of thirty at once /livez would wait until autohealing took them away.
 GROWING = (12, 21, 30)
 THIRTY = GROWING[-1]
-# As an operator has them, or nearer to the cloud's than other tests take them; and few VMs a batch: on two cores
-# seven at once took four minutes each, and the gate found the fleet too slow.
+# Waits as an operator has them, and times nearer to the cloud's than in other tests. Few VMs a batch: of
+# seven at once each took four minutes on two cores, and the gate found the fleet too slow.
 SCALE = 2
 BATCHES = [1, 3]
 PATIENT = {"rollout_batches": BATCHES, "rollout_settle_s": 600, "rollout_ready_s": 60}
