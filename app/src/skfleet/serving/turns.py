@@ -44,20 +44,20 @@ class Turns:
         self._waiting.append((answer, size))
         self._bytes += size
 
-    def _begin(self, now: float) -> None:
-        self._ends = now + TURN_S
+    def _begin(self, now: float) -> float:
+        ends = self._ends = now + TURN_S
         asyncio.get_running_loop().call_soon(self._next)
+        return ends
 
     def _next(self) -> None:
         """Called in the next turn before anything that arrives in it."""
         self._ends = None
         if not self._waiting:
             return
-        now = self._clock()
-        self._begin(now)
-        ends = now + TURN_S
-        while self._waiting and now < ends:
+        ends = self._begin(self._clock())
+        while self._waiting:
             answer, size = self._waiting.popleft()
             self._bytes -= size
             answer()
-            now = self._clock()
+            if self._clock() >= ends:
+                break
