@@ -107,7 +107,7 @@ def _finish(begun: Sequence[tuple[str, str, Callable[[], Model] | Exception]]) -
             key = name or model.name
             served[key] = Served(key, model, RowCheck(model.manifest.features))
             log.info("model loaded: %s %s, backend %s", key, model.digest, model.backend.name)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the same: one model that fails leaves the others
             failures[key] = _one_line(error)
             log.error("model '%s' (%s) cannot be loaded: %s", key, source, _one_line(error))
         default = default or key

@@ -37,13 +37,17 @@ class WholeRequests:
         self._listener = listener
         self._parser = HttpRequestParser(self)
         self._head = b""  # of the request that is held
-        self.waits = False  # for its turn; it is whole
         self._forget()
 
     @property
     def holds(self) -> bool:
         """Whether the rest of a body is awaited, or a turn."""
         return bool(self._head)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is held is whole, and a turn is awaited."""
+        return self.holds and self._complete > 0
 
     @property
     def size(self) -> int:
@@ -82,7 +86,7 @@ class WholeRequests:
         if not self._head:
             return b""
         held = b"".join((self._head, *self._parts))
-        self._head, self.waits = b"", False
+        self._head = b""
         self._parser = HttpRequestParser(self)
         return held
 
@@ -102,7 +106,7 @@ class WholeRequests:
             self._arrived = time.perf_counter()
             response = self._respond()
             if response == b"":
-                self._head, self.waits = self._head or data[:end], True
+                self._head = self._head or data[:end]
             return response
         if not length.isdigit() or not self._lane.expects(
             self._listener, self._target, self._found, int(length)
@@ -126,7 +130,7 @@ class WholeRequests:
             return None
         if answer is LATER:
             return b""
-        self._head, self.waits = b"", False
+        self._head = b""
         headers, body = answer
         date = _get_cached_date_header()
         return b"".join((headers, _CACHED_SERVER_HEADER, date, b"\r\n", body))
