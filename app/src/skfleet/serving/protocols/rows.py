@@ -78,7 +78,7 @@ class RowCheck:
                 np.asarray([feature.integer for feature in self.features]),
             )
         low, high, integer = self._limits
-        # Limits are finite, and a NaN compares with none. Columns cost five times what all numbers do at once.
+        # Limits are finite, and a NaN compares with none. Column by column costs five times as much.
         if not (
             (array.size and array.min() >= low.max() and array.max() <= high.min())
             or ((array.min(axis=0) >= low).all() and (array.max(axis=0) <= high).all())
