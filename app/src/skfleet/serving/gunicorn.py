@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skfleet.serving import accepting, allocator, logs, models
+from skfleet import allocator
+from skfleet.serving import accepting, logs, models
 from skfleet.settings import Settings
 
 # Before numpy is imported (with the models): its BLAS would start threads in the process that forks.

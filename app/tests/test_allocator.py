@@ -11,7 +11,7 @@ REQUESTS = 100
 # As a body that arrives in two reads, is joined, and is copied once more.
 SCRIPT = f"""
 import resource, sys
-from skfleet.serving import allocator
+from skfleet import allocator
 if sys.argv[1] == "kept" and not allocator.keep_freed():
     sys.exit("no mallopt")
 

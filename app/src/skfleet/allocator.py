@@ -1,11 +1,13 @@
-"""Freed memory that a worker keeps, up to a bound.
+"""What glibc's allocator does with freed memory, told to it where what it does by itself is dear.
 
-glibc asks the kernel for large blocks and gives them back when they are freed. A request with a body of
+It asks the kernel for large blocks and gives them back when they are freed. A request with a body of
 300 KB does so some times, and what each page costs to get anew, 200 of them, was half of what it took.
+Many small ones it keeps, also when nothing will want them again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 
@@ -26,3 +28,9 @@ def keep_freed() -> bool:
         return False
     kept = mallopt(M_MMAP_THRESHOLD, HEAP_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
     return bool(kept)
+
+
+def give_back() -> None:
+    """Return to the kernel whatever is free."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
