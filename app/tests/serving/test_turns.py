@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from skfleet.serving.turns import TURN_S, WAITING_BYTES, Turns
 
@@ -33,75 +35,73 @@ class Loop:
         self.answered.append(name)
 
 
+def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    @functools.wraps(test)
+    def run() -> None:
+        asyncio.run(test())
+
+    return run
+
+
 async def next_turn() -> None:
     await asyncio.sleep(0)
 
 
-def test_a_turn_answers_for_its_time_and_the_next_goes_on_in_order() -> None:
-    async def turns() -> None:
-        loop = Loop()
-        loop.arrive(*"abcdefgh")
-        assert loop.answered == list("abcde")
-        loop.arrive("i")
-        await next_turn()
-        assert loop.answered == list("abcdefghi")
-
-    asyncio.run(turns())
+@on_a_loop
+async def test_a_turn_answers_for_its_time_and_the_next_goes_on_in_order() -> None:
+    loop = Loop()
+    loop.arrive(*"abcdefgh")
+    assert loop.answered == list("abcde")
+    loop.arrive("i")
+    await next_turn()
+    assert loop.answered == list("abcdefghi")
 
 
-def test_what_arrives_later_is_answered_after_all_that_waits() -> None:
-    async def turns() -> None:
-        loop = Loop()
-        loop.arrive(*"abcdefghijklmn")
-        await next_turn()
-        loop.arrive("o")
-        assert loop.answered == list("abcdefghij"), "one turn more, and the new one waits"
-        await next_turn()
-        assert loop.answered == list("abcdefghijklmno")
-
-    asyncio.run(turns())
+@on_a_loop
+async def test_what_arrives_later_is_answered_after_all_that_waits() -> None:
+    loop = Loop()
+    loop.arrive(*"abcdefghijklmn")
+    await next_turn()
+    loop.arrive("o")
+    assert loop.answered == list("abcdefghij"), "one turn more, and the new one waits"
+    await next_turn()
+    assert loop.answered == list("abcdefghijklmno")
 
 
-def test_a_turn_with_nothing_left_over_is_the_last() -> None:
-    async def turns() -> None:
-        loop = Loop()
-        loop.arrive("a")
-        await next_turn()
-        loop.now += 60
-        loop.arrive(*"bc")
-        assert loop.answered == list("abc")
-
-    asyncio.run(turns())
+@on_a_loop
+async def test_a_turn_with_nothing_left_over_is_the_last() -> None:
+    loop = Loop()
+    loop.arrive("a")
+    await next_turn()
+    loop.now += 60
+    loop.arrive(*"bc")
+    assert loop.answered == list("abc")
 
 
-def test_one_that_takes_longer_than_a_turn_is_answered_all_the_same() -> None:
-    async def turns() -> None:
-        loop = Loop()
-        loop.arrive("a")
-        loop.now += 10 * TURN_S
-        loop.arrive(*"bc")
-        assert loop.answered == ["a"]
-        await next_turn()
-        assert loop.answered == list("abc")
-
-    asyncio.run(turns())
+@on_a_loop
+async def test_one_that_takes_longer_than_a_turn_is_answered_all_the_same() -> None:
+    loop = Loop()
+    loop.arrive("a")
+    loop.now += 10 * TURN_S
+    loop.arrive(*"bc")
+    assert loop.answered == ["a"]
+    await next_turn()
+    assert loop.answered == list("abc")
 
 
-def test_one_that_fails_does_not_hold_up_those_behind_it() -> None:
+@on_a_loop
+async def test_one_that_fails_does_not_hold_up_those_behind_it() -> None:
     def fail() -> None:
         raise RuntimeError
 
-    async def turns() -> list[str]:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        loop = Loop()
-        loop.arrive(*"abcde")
-        loop.turns.put_off(fail, 0)
-        loop.arrive("f")
-        for _ in range(3):
-            await next_turn()
-        return loop.answered
-
-    assert asyncio.run(turns()) == list("abcdef")
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    loop = Loop()
+    loop.arrive(*"abcde")
+    loop.turns.put_off(fail, 0)
+    loop.arrive("f")
+    for _ in range(3):
+        await next_turn()
+    assert loop.answered == list("abcdef")
 
 
 def test_as_many_wait_as_may_and_as_many_bytes() -> None:
@@ -116,12 +116,10 @@ def test_as_many_wait_as_may_and_as_many_bytes() -> None:
     assert not turns.has_room(2, share - 99)
 
 
-def test_room_is_given_back() -> None:
-    async def wait() -> None:
-        turns = Turns(1)
-        assert turns.has_time(0)
-        turns.put_off(lambda: None, WAITING_BYTES)
-        await next_turn()
-        assert turns.has_room(1, WAITING_BYTES)
-
-    asyncio.run(wait())
+@on_a_loop
+async def test_room_is_given_back() -> None:
+    turns = Turns(1)
+    assert turns.has_time(0)
+    turns.put_off(lambda: None, WAITING_BYTES)
+    await next_turn()
+    assert turns.has_room(1, WAITING_BYTES)
