@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from .processes import Gunicorn
+from .processes import APPLICATION, Gunicorn
 
 IAP_AUDIENCE = "/projects/1/global/backendServices/2"
 INTERNAL_AUDIENCE = "https://predict.internal"
@@ -189,7 +189,7 @@ def gunicorn(
     """Starts real gunicorns; keywords are environment variables. All are ended afterwards."""
     started: list[Gunicorn] = []
 
-    def start(**environ: str) -> Gunicorn:
+    def start(application: str = APPLICATION, **environ: str) -> Gunicorn:
         values = {
             "SKFLEET_RELEASE": "r1",
             "SKFLEET_MODELS": f"tiny={artefact}",
@@ -197,7 +197,8 @@ def gunicorn(
             "SKFLEET_RUN_DIR": str(run_dir),
             "SKFLEET_GRACEFUL_TIMEOUT_S": "5",
         }
-        server = Gunicorn({**values, **environ}, run_dir.parent / f"log-{len(started)}")
+        log = run_dir.parent / f"log-{len(started)}"
+        server = Gunicorn({**values, **environ}, log, application)
         started.append(server)
         server.wait_until_live()
         return server

@@ -25,14 +25,14 @@ WORKERS = 2  # the default of SKFLEET_WORKERS
 class Gunicorn:
     """One master with its workers; ports are free ones of this moment."""
 
-    def __init__(self, environ: dict[str, str], log: Path) -> None:
+    def __init__(self, environ: dict[str, str], log: Path, application: str = APPLICATION) -> None:
         self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
         ports = {f"SKFLEET_PORT_{name.upper()}": str(port) for name, port in self.ports.items()}
         inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", CONFIG, APPLICATION],
+                [sys.executable, "-m", "gunicorn", "--config", CONFIG, application],
                 env={**inherited, "SKFLEET_BIND_ADDRESS": "127.0.0.1", **ports, **environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -364,6 +364,32 @@ def test_logs_are_json_and_leave_probes_out(server: Gunicorn, iap_header: dict[s
     assert token[-20:] not in server.log.read_text()
 
 
+def test_what_libraries_and_python_warn_of_is_json_too() -> None:
+    code = """
+import logging, warnings
+from skfleet.serving import logs
+logs.configure("info")
+warnings.warn("first\\nsecond", stacklevel=1)
+logging.getLogger("asyncio").error("of a library")
+logging.getLogger("asyncio").info("not asked for")
+logging.getLogger("skfleet.x").info("our own")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["log"] for line in lines] == ["py.warnings", "asyncio", "skfleet.x"]
+    assert "first\nsecond" in lines[0]["message"]
+
+
+def test_a_stop_waits_for_the_thread_whose_answer_was_read(
+    gunicorn: Start, iap_header: dict[str, str]
+) -> None:
+    server = gunicorn("app.tests.serving.late:application")
+    assert server.request("GET", "/v1/models/tiny", **iap_header).status == 200
+    server.stop()
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert [line for line in lines if line.get("level") in ("warning", "error")] == []
+
+
 # The command
 
 

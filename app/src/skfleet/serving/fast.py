@@ -8,6 +8,7 @@ thread.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -129,6 +130,14 @@ class FastLane:
             await self._admitted(scope, receive, send, started, listener)
         finally:
             service.admission.leave()
+
+    async def finish(self) -> None:
+        """Until every thread has ended that answers a request: each sends through the event loop.
+
+        To be awaited when no request comes any more; none is handed over after it.
+        """
+        threads = self._flask.executor
+        await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
 
     def listener_of(self, port: int) -> Listener | None:
         """The listener of a port; None where no prediction is served on it."""

@@ -28,13 +28,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send the package's own logs to standard error."""
-    logger = logging.getLogger("skfleet")
+    """Send to standard error what the package says, and what libraries and Python itself warn of."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(level.upper())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger("skfleet").setLevel(level.upper())
 
 
 class JsonLogger(Logger):  # type: ignore[misc]
