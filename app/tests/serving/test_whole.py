@@ -327,7 +327,7 @@ def test_a_connection_goes_on_after_either_way(server: Gunicorn, token: str) -> 
 
 MANY = 60
 # Together several turns of the event loop.
-DEAR = request(npy([ROW] * 600), target=V1, kind="application/x-npy")
+DEAR = request(npy([ROW] * 1500), target=V1, kind="application/x-npy")
 
 
 @contextlib.contextmanager

@@ -69,12 +69,14 @@ class Acceptor:
         protocol: Callable[[], asyncio.Protocol],
         share: Share,
         ssl: Any = None,
+        greet: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self._loop = loop
         self._socket = listening
         self._protocol = protocol
         self._share = share
         self._ssl = ssl
+        self._greet = greet  # whose connections are greeted is in a hurry: none is left to others
         self._held_since: float | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +97,7 @@ class Acceptor:
     def _readable(self) -> None:
         for _ in range(AT_ONCE):
             now = self._loop.time()
-            if self._share.ahead():
+            if self._greet is None and self._share.ahead():
                 since = self._held_since = now if self._held_since is None else self._held_since
                 if now - since < HOLD_S:
                     self._pause(POLL_S)
@@ -108,13 +110,15 @@ class Acceptor:
             except OSError:
                 self._pause(EXHAUSTED_S)
                 return
+            connection.setblocking(False)
+            if self._greet is not None:
+                self._greet(connection)
             self._share.opened()
             task = self._loop.create_task(self._connect(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._ssl)
         except OSError:  # gone before it was ours; `connection_lost` will not be called

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -67,6 +68,8 @@ WANTED_HEADERS = frozenset(
     }
 )
 
+HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
+HEAD_200 = HEAD.replace(b"%d %b", b"200 OK", 1)
 # What `at_once` gives in place of an answer.
 LATER = (b"", b"")
 OVERLOADED_BODY = Overloaded().body()
@@ -144,6 +147,24 @@ class FastLane:
         listener = self._service.ports.get(port)
         return listener if listener is not None and listeners.needs_identity(listener) else None
 
+    def is_health(self, port: int) -> bool:
+        """Whether probes come to this port."""
+        return self._service.ports.get(port) is Listener.HEALTH
+
+    def health_at_once(self, target: bytes) -> tuple[bytes, bytes] | None:
+        """(status line and headers, body) for a probe on the health listener; None for any other path."""
+        started = time.perf_counter()
+        path = target.decode("latin-1")
+        readiness = _probe(self._service, path)
+        if readiness is None:
+            return None
+        self._keep_up()
+        status, body = HTTPStatus(readiness.status), readiness.body
+        self._service.metrics.observe(
+            path, status, Listener.HEALTH.value, time.perf_counter() - started
+        )
+        return HEAD % (status, status.phrase.encode(), JSON_TYPE, len(body), self._release), body
+
     def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
         """Whether `at_once` may answer a request with these headers, once its body is there."""
         route = self._route_at_once(target, found, length)
@@ -190,8 +211,7 @@ class FastLane:
             return None
         admission.passed()
         self._record("POST", route.path, 200, arrived, listener, route.label, caller.email)
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
-        return head % (route.kind, len(answer), self._release), answer
+        return HEAD_200 % (route.kind, len(answer), self._release), answer
 
     def _route_at_once(self, target: bytes, found: Headers, length: int) -> Route | None:
         self._keep_up()

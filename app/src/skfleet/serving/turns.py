@@ -1,7 +1,7 @@
 """The event loop's time, shared out: a turn answers for TURN_S, and what is left over is first in the next.
 
-Without it one turn answers all that has arrived, and a health probe, whose connection takes about five
-turns to be accepted, read and answered, waits five times that long.
+Without it one turn answers all that has arrived, and all else waits that long: a health probe for one turn
+(probes.py), whatever needs a connection, a task or a thread for about five.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 # One answer takes 0.05 to 2 ms, and the loop's own part of a turn 0.02 ms.
-TURN_S = 0.005
+TURN_S = 0.010
 WAITING_BYTES = (
     64 * 1024 * 1024
 )  # of bodies; the memory that all workers together may take for them

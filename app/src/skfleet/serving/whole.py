@@ -14,19 +14,12 @@ import logging
 import time
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _get_cached_date_header
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from skfleet.serving.fast import LATER, WANTED_HEADERS, FastLane, Headers
+from skfleet.serving.fast import LATER, FastLane
 from skfleet.serving.listeners import Listener
+from skfleet.serving.plain import LONGEST_HEAD, PlainRequest
 
 log = logging.getLogger("skfleet.whole")
-
-# These ask for more than an answer, or frame the body in another way.
-NOT_PLAIN = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"}
-)
-KEPT = (WANTED_HEADERS | {b"host"}) - NOT_PLAIN
-LONGEST_HEAD = 4094  # bytes; gunicorn, which holds lines to their limits, gets what is longer
 
 
 class WholeRequests:
@@ -35,9 +28,9 @@ class WholeRequests:
     def __init__(self, lane: FastLane, listener: Listener) -> None:
         self._lane = lane
         self._listener = listener
-        self._parser = HttpRequestParser(self)
+        self._request = PlainRequest()
         self._head = b""  # of the request that is held
-        self._forget()
+        self._arrived = 0.0  # when it was whole
 
     @property
     def holds(self) -> bool:
@@ -47,12 +40,12 @@ class WholeRequests:
     @property
     def waits(self) -> bool:
         """Whether what is held is whole, and a turn is awaited."""
-        return self.holds and self._complete > 0
+        return self.holds and self._request.complete > 0
 
     @property
     def size(self) -> int:
         """Bytes of the body that have come."""
-        return self._received
+        return self._request.received
 
     def answer(self, data: bytes) -> bytes | None:
         """The response to what has come; empty while it is held; None: gunicorn's way.
@@ -62,19 +55,16 @@ class WholeRequests:
         if not self._head:
             if data[:6] != b"POST /":
                 return None
-            self._forget()
+            self._request.forget()
         elif self.waits:
             return None  # a caller that does not await its answer
-        kept, received = len(self._parts), self._received
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
-            self._plain = False
+        request = self._request
+        kept, received = len(request.parts), request.received
+        request.feed(data)
         answer = self._judge(data, received)
         if answer is None:
-            del self._parts[kept:]
-            # It may be in the middle of a request, or have seen a connection's last one.
-            self._parser = HttpRequestParser(self)
+            del request.parts[kept:]
+            request.start_again()
         return answer
 
     def turn(self) -> bytes | None:
@@ -85,23 +75,28 @@ class WholeRequests:
         """What is held, which is gunicorn's from now on."""
         if not self._head:
             return b""
-        held = b"".join((self._head, *self._parts))
+        held = b"".join((self._head, *self._request.parts))
         self._head = b""
-        self._parser = HttpRequestParser(self)
+        self._request.start_again()
         return held
 
     def _judge(self, data: bytes, received: int) -> bytes | None:
+        request = self._request
         end = 0
         if not self._head:
             end = data.find(b"\r\n\r\n") + 4
-            if not 4 <= end <= LONGEST_HEAD or b"host" not in self._found:
+            if not 4 <= end <= LONGEST_HEAD or b"host" not in request.found:
                 return None
         # To the byte: parsers forgive line breaks around a request.
-        if not self._plain or self._begun != 1 or self._received - received != len(data) - end:
+        if (
+            not request.plain
+            or request.begun != 1
+            or request.received - received != len(data) - end
+        ):
             return None
-        length = self._found.get(b"content-length", b"")
-        if self._complete:
-            if length != b"%d" % self._received:
+        length = request.found.get(b"content-length", b"")
+        if request.complete:
+            if length != b"%d" % request.received:
                 return None
             self._arrived = time.perf_counter()
             response = self._respond()
@@ -109,7 +104,7 @@ class WholeRequests:
                 self._head = self._head or data[:end]
             return response
         if not length.isdigit() or not self._lane.expects(
-            self._listener, self._target, self._found, int(length)
+            self._listener, request.target, request.found, int(length)
         ):
             return None
         self._head = self._head or data[:end]
@@ -117,11 +112,12 @@ class WholeRequests:
 
     def _respond(self, *, waited: bool = False) -> bytes | None:
         """As `answer`; empty where there is no time in this turn."""
-        parts = self._parts
+        request = self._request
+        parts = request.parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         try:
             answer = self._lane.at_once(
-                self._listener, self._target, self._found, body, self._arrived, waited=waited
+                self._listener, request.target, request.found, body, self._arrived, waited=waited
             )
         except Exception:  # the long way meets the same failure, and answers it as it should
             log.debug("left to gunicorn", exc_info=True)
@@ -132,42 +128,10 @@ class WholeRequests:
             return b""
         self._head = b""
         headers, body = answer
-        date = _get_cached_date_header()
-        return b"".join((headers, _CACHED_SERVER_HEADER, date, b"\r\n", body))
+        return b"".join((headers, common_headers(), b"\r\n", body))
 
-    def _forget(self) -> None:
-        self._begun = self._complete = self._received = 0
-        self._arrived = 0.0
-        self._plain = True
-        self._target = b""
-        self._found: Headers = {}
-        self._parts: list[bytes] = []
 
-    # What httptools calls.
-
-    def on_message_begin(self) -> None:
-        self._begun += 1
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in KEPT:
-            if name in self._found:
-                self._plain = False
-            self._found[name] = value.strip(b" \t")
-        elif name in NOT_PLAIN:
-            self._plain = False
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
-            self._plain = False
-
-    def on_body(self, body: bytes) -> None:
-        self._received += len(body)
-        self._parts.append(body)
-
-    def on_message_complete(self) -> None:
-        self._complete += 1
+def common_headers() -> bytes:
+    """The headers that gunicorn adds to every answer."""
+    headers: bytes = _CACHED_SERVER_HEADER + _get_cached_date_header()
+    return headers

@@ -21,6 +21,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 from skfleet.serving.accepting import Acceptor, Share
+from skfleet.serving.probes import Probes
 from skfleet.serving.whole import WholeRequests
 
 # What is on its way when a drained service is told to stop arrives within this; seconds.
@@ -38,15 +39,21 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     """
 
     _whole: WholeRequests | None = None
+    _probes: Probes | None = None
     _answered_at = 0.0
     _let_go_handle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.worker.connections.add(self)
         super().connection_made(transport)
-        listener = self.app.listener_of(transport.get_extra_info("sockname")[1])
-        if listener is not None and self._keepalive > 0:
+        port = transport.get_extra_info("sockname")[1]
+        listener = self.app.listener_of(port)
+        if self._keepalive <= 0:
+            return
+        if listener is not None:
             self._whole = WholeRequests(self.app, listener)
+        elif self.app.is_health(port):
+            self._probes = self.worker.probes
 
     def data_received(self, data: bytes) -> None:
         whole = self._whole
@@ -63,6 +70,11 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
                     self._let_go_handle = self.worker.loop.call_later(HELD_S, self._let_go)
                 return
             self._let_go()
+        elif self._probes is not None and self._unused():
+            answer = self._probes.answer(data)
+            if answer is not None:
+                self._answered(answer)
+                return
         super().data_received(data)
 
     def _turn(self) -> None:
@@ -172,7 +184,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]
     async def _serve(self) -> None:
         super().init_signals()
         self.share = Share(self.age)
+        self.probes = Probes(self.asgi)
         for sock in self.sockets:
+            health = self.asgi.is_health(sock.getsockname()[1])
             self.servers.append(
                 Acceptor(
                     self.loop,
@@ -180,6 +194,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
                     lambda: Protocol(self),
                     self.share,
                     self._get_ssl_context(),
+                    self.probes.greet if health else None,
                 )
             )
         while self.alive and not self.stopping and self.ppid == os.getppid():
