@@ -9,7 +9,7 @@ import time
 import pytest
 
 from skfleet.serving import accepting
-from skfleet.serving.accepting import LEAD, SLOTS, Acceptor, Share
+from skfleet.serving.accepting import LEAD, LEAD_PART, SLOTS, Acceptor, Share
 
 
 @pytest.fixture
@@ -27,6 +27,18 @@ def test_a_worker_that_is_ahead_leaves_connections_to_others(slots: memoryview) 
     assert not other.ahead()
     other.opened()
     assert not one.ahead()
+
+
+def test_a_worker_may_be_ahead_by_a_part_of_what_another_has(slots: memoryview) -> None:
+    one, other = Share(1, slots), Share(2, slots)
+    for _ in range(5 * LEAD_PART):
+        one.opened()
+        other.opened()
+    for _ in range(5):
+        one.opened()
+    assert not one.ahead()
+    one.opened()
+    assert one.ahead()
 
 
 def test_nobody_waits_for_workers_that_have_left(slots: memoryview) -> None:

@@ -17,9 +17,12 @@ from typing import Any
 
 SLOTS = 256  # a power of two above twice SKFLEET_WORKERS: a reload has old and new workers
 LEAD = 2  # connections that a worker may be ahead
+LEAD_PART = (
+    8  # or this part of what the other has: one at a time, a burst would take many turns of both
+)
 HOLD_S = 0.02  # longest that a connection is left to others
 POLL_S = 0.001
-AT_ONCE = 16  # accepted before the loop does something else
+AT_ONCE = 32  # accepted before the loop does something else
 EXHAUSTED_S = 0.5  # pause when the process has no file descriptor left
 
 _shared = memoryview(mmap.mmap(-1, SLOTS * 4)).cast("i")  # before the fork: seen by all
@@ -51,7 +54,7 @@ class Share:
         """Whether another worker should take the next connection."""
         mine = self._slots[self._mine]
         least = min((n for n in self._slots.tolist() if n), default=mine)
-        return bool(mine > least + LEAD)
+        return bool(mine > least + max(LEAD, (least - 1) // LEAD_PART))
 
 
 def forget(age: int) -> None:

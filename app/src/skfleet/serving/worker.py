@@ -29,6 +29,8 @@ STOP_LINGER_S = 1.0
 POLL_S = 0.05
 # Longest that the rest of a body is awaited here; seconds.
 HELD_S = 1.0
+# Longest that is kept for a connection whose last request gunicorn has not put away yet; bytes.
+EARLY_BYTES = 64 * 1024
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -40,6 +42,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     _whole: WholeRequests | None = None
     _probes: Probes | None = None
+    _early = b""
+    _awaits = False
     _answered_at = 0.0
     _let_go_handle: asyncio.TimerHandle | None = None
 
@@ -55,8 +59,26 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         elif self.app.is_health(port):
             self._probes = self.worker.probes
 
+    @property
+    def _awaiting_request(self) -> bool:
+        """gunicorn's: its task waits for the next request."""
+        return self._awaits
+
+    @_awaiting_request.setter
+    def _awaiting_request(self, value: bool) -> None:
+        self._awaits = value
+        if value and self._early:
+            self.worker.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """What came too early is looked at."""
+        if self._early and not self._closed:
+            self.data_received(b"")
+
     def data_received(self, data: bytes) -> None:
         whole = self._whole
+        if self._early:
+            data, self._early = self._early + data, b""
         if whole is not None and (whole.holds or self._unused()):
             answer = None if self.worker.stopping else whole.answer(data)
             if answer:
@@ -75,6 +97,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             if answer is not None:
                 self._answered(answer)
                 return
+        elif self._finishes(data):
+            self._early = data
+            return
         super().data_received(data)
 
     def _turn(self) -> None:
@@ -112,13 +137,13 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self.worker.connections.discard(self)
         self.worker.share.closed()
         self._cancel_let_go()
-        self._whole = None
+        self._whole, self._early = None, b""
         super().connection_lost(exc)
 
     @property
     def idle(self) -> bool:
         """Between two requests, or before the first."""
-        return bool(self._awaiting_request) and not (self._whole and self._whole.holds)
+        return self._awaits and not (self._early or (self._whole and self._whole.holds))
 
     def end(self) -> None:
         """Close a connection that is idle."""
@@ -128,12 +153,30 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         """Whether gunicorn holds nothing of a request, and the connection goes on after this one."""
         parser, flow, worker = self._callback_parser, self._flow_control, self.worker
         return (
-            self._awaiting_request
+            self._current_request is None
+            and not self._closed
             and parser is not None
             and parser._state == "request_line"
             and not parser._buffer
             and not (worker.stopping or flow.write_paused)
             and worker.nr + 1 < worker.max_requests
+        )
+
+    def _finishes(self, data: bytes) -> bool:
+        """Whether gunicorn has a whole request, and nothing of the next, of which this is the beginning.
+
+        Its task puts a request away some turns of the event loop after the caller has the answer. What came
+        by then would go its way, which takes longer, and so would the one after it: for ever on a busy loop.
+        """
+        parser = self._callback_parser
+        return (
+            self._whole is not None
+            and self._current_request is not None
+            and not (self._closed or self.worker.stopping)
+            and parser is not None
+            and parser._state == "complete"
+            and not parser._buffer
+            and len(data) <= EARLY_BYTES
         )
 
     def _keepalive_timeout(self) -> None:
