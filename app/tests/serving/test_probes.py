@@ -79,6 +79,13 @@ def test_all_else_is_gunicorns_and_leaves_no_trace(probes: Probes, name: str) ->
     assert probes.answer(GOOD["live"]) is not None
 
 
+def test_a_failure_is_gunicorns_to_answer(probes: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes._lane._service.metrics, "observe", lambda *_: 1 / 0)
+    assert probes.answer(GOOD["live"]) is None
+    monkeypatch.undo()
+    assert probes.answer(GOOD["live"]) is not None
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, callers = socket.socketpair()

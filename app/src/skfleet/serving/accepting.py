@@ -16,10 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 SLOTS = 256  # a power of two above twice SKFLEET_WORKERS: a reload has old and new workers
-LEAD = 2  # connections that a worker may be ahead
-LEAD_PART = (
-    8  # or this part of what the other has: one at a time, a burst would take many turns of both
-)
+# Connections that a worker may be ahead, or one of so many that the other has: by two alone, a burst would
+# take many turns of both.
+LEAD, LEAD_PART = 2, 8
 HOLD_S = 0.02  # longest that a connection is left to others
 POLL_S = 0.001
 AT_ONCE = 32  # accepted before the loop does something else

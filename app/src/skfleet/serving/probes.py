@@ -7,11 +7,14 @@ Whatever is not plainly a probe goes gunicorn's way, as in whole.py.
 
 from __future__ import annotations
 
+import logging
 import socket
 
 from skfleet.serving.fast import FastLane
 from skfleet.serving.plain import LONGEST_HEAD, PlainRequest
 from skfleet.serving.whole import common_headers
+
+log = logging.getLogger("skfleet.probes")
 
 
 class Probes:
@@ -34,7 +37,12 @@ class Probes:
             and b"content-length" not in request.found
             and data.find(b"\r\n\r\n") == len(data) - 4
         )
-        response = self._lane.health_at_once(request.target) if whole else None
+        response = None
+        try:
+            if whole:
+                response = self._lane.health_at_once(request.target)
+        except Exception:  # the long way meets the same failure, and answers it as it should
+            log.debug("left to gunicorn", exc_info=True)
         request.forget()
         if response is None:
             request.start_again()

@@ -13,9 +13,8 @@ from collections.abc import Callable
 
 # One answer takes 0.05 to 2 ms, and the loop's own part of a turn 0.02 ms.
 TURN_S = 0.010
-WAITING_BYTES = (
-    64 * 1024 * 1024
-)  # of bodies; the memory that all workers together may take for them
+# The memory that all workers together may take for the bodies that wait.
+WAITING_BYTES = 64 * 1024 * 1024
 
 
 class Turns:
