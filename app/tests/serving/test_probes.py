@@ -20,7 +20,10 @@ from skfleet.serving.probes import Probes
 from skfleet.serving.service import Service
 
 from .processes import Gunicorn
-from .test_whole import REST_S, complete, received
+from .test_whole import complete, received
+
+# After an answer, or where there is none.
+REST_S = 0.15
 
 
 def probe(path: str = "/livez", *lines: str, first: str = "GET {} HTTP/1.1") -> bytes:
