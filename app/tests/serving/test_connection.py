@@ -18,9 +18,9 @@ from skfleet.serving.service import Service
 from skfleet.serving.worker import EARLY_BYTES, Protocol
 
 from .conftest import Signer, iap_claims
-from .test_whole import GOOD, ROW, V1, complete, npy, request, with_token
+from .test_whole import GOOD, NOT_PLAIN, ROW, V1, complete, npy, request, with_token
 
-BAD = request(b"x=[1]")
+BAD = NOT_PLAIN["a bad row"]
 
 
 class Lane(FastLane):

@@ -20,7 +20,7 @@ from skfleet.serving.probes import Probes
 from skfleet.serving.service import Service
 
 from .processes import Gunicorn
-from .test_whole import complete, received
+from .test_whole import complete, damaged_by, received, without_dates
 
 # After an answer, or where there is none.
 REST_S = 0.15
@@ -187,7 +187,7 @@ def all_of(connection: socket.socket) -> bytes:
     with contextlib.suppress(OSError):
         while more := connection.recv(65536):
             data += more
-    return b"\r\n".join(line for line in data.split(b"\r\n") if not line.startswith(b"Date:"))
+    return without_dates(data)
 
 
 @pytest.mark.parametrize("name", [*GOOD, *NOT_PLAIN])
@@ -212,12 +212,7 @@ def test_damaged_probes_are_equal_whole_and_in_pieces(
     server: Gunicorn, data: st.DataObject
 ) -> None:
     good = GOOD[data.draw(st.sampled_from(sorted(GOOD)))]
-    at = data.draw(st.integers(1, len(good) - 1))
-    lost = data.draw(st.integers(0, 2))
-    put = data.draw(
-        st.sampled_from([b"", b"\r\n", b"\n", b" ", b":", b"\0", b"\xff", b"0", b"\t", b","])
-    )
-    damaged = good[:at] + put + good[at + lost :]
+    damaged = damaged_by(data, good)
     in_pieces = on_a_connection(server, damaged[:1], damaged[1:])
     assert on_a_connection(server, damaged) == in_pieces
     assert at_accept(server, damaged) == in_pieces

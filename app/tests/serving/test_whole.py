@@ -259,8 +259,22 @@ def exchanged(server: Gunicorn, *parts: bytes, rest_s: float = 0) -> bytes:
                 if not more:
                     break
                 received += more
+    return without_dates(received)
+
+
+def without_dates(received: bytes) -> bytes:
     lines = received.split(b"\r\n")
     return b"\r\n".join(line for line in lines if not line.startswith(b"Date:"))
+
+
+def damaged_by(data: st.DataObject, good: bytes) -> bytes:
+    """With bytes inserted, lost or changed, in the first 400."""
+    at = data.draw(st.integers(1, min(len(good) - 1, 400)))
+    lost = data.draw(st.integers(0, 2))
+    put = data.draw(
+        st.sampled_from([b"", b"\r\n", b"\n", b" ", b":", b"\0", b"\xff", b"0", b"\t", b","])
+    )
+    return good[:at] + put + good[at + lost :]
 
 
 def complete(received: bytes) -> bool:
@@ -285,12 +299,7 @@ def test_damaged_requests_are_equal_whole_and_in_pieces(
 ) -> None:
     """Bytes inserted, lost or changed in head or body."""
     good = with_token(GOOD[data.draw(st.sampled_from(sorted(GOOD)))], token)
-    at = data.draw(st.integers(1, min(len(good) - 1, 400)))
-    lost = data.draw(st.integers(0, 2))
-    put = data.draw(
-        st.sampled_from([b"", b"\r\n", b"\n", b" ", b":", b"\0", b"\xff", b"0", b"\t", b","])
-    )
-    damaged = good[:at] + put + good[at + lost :]
+    damaged = damaged_by(data, good)
     whole, in_pieces = exchanged(server, damaged), exchanged(server, damaged[:1], damaged[1:])
     held = exchanged(server, damaged[:-20], damaged[-20:])
     assert whole.split(b"HTTP/1.1 ")[:2] == in_pieces.split(b"HTTP/1.1 ")[:2]

@@ -69,7 +69,6 @@ WANTED_HEADERS = frozenset(
 )
 
 HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-skfleet-release: %b\r\n"
-HEAD_200 = HEAD.replace(b"%d %b", b"200 OK", 1)
 # What `at_once` gives in place of an answer.
 LATER = (b"", b"")
 OVERLOADED_BODY = Overloaded().body()
@@ -115,11 +114,8 @@ class FastLane:
         self._keep_up()
         listener = service.ports.get((scope.get("server") or ("", 0))[1])
         if listener is Listener.HEALTH and scope["method"] == "GET":
-            readiness = _probe(service, scope["path"])
+            readiness = self._probed(scope["path"], started)
             if readiness is not None:
-                service.metrics.observe(
-                    scope["path"], readiness.status, listener.value, time.perf_counter() - started
-                )
                 await self._send(send, readiness.status, readiness.body)
                 return
         if listener is None or not listeners.needs_identity(listener):
@@ -153,17 +149,21 @@ class FastLane:
 
     def health_at_once(self, target: bytes) -> tuple[bytes, bytes] | None:
         """(status line and headers, body) for a probe on the health listener; None for any other path."""
-        started = time.perf_counter()
-        path = target.decode("latin-1")
-        readiness = _probe(self._service, path)
+        readiness = self._probed(target.decode("latin-1"), time.perf_counter())
         if readiness is None:
             return None
         self._keep_up()
         status, body = HTTPStatus(readiness.status), readiness.body
-        self._service.metrics.observe(
-            path, status, Listener.HEALTH.value, time.perf_counter() - started
-        )
         return HEAD % (status, status.phrase.encode(), JSON_TYPE, len(body), self._release), body
+
+    def _probed(self, path: str, started: float) -> health.Readiness | None:
+        """The answer to a probe on the health listener, counted; None for any other path."""
+        readiness = _probe(self._service, path)
+        if readiness is not None:
+            self._service.metrics.observe(
+                path, readiness.status, Listener.HEALTH.value, time.perf_counter() - started
+            )
+        return readiness
 
     def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
         """Whether `at_once` may answer a request with these headers, once its body is there."""
@@ -211,7 +211,7 @@ class FastLane:
             return None
         admission.passed()
         self._record("POST", route.path, 200, arrived, listener, route.label, caller.email)
-        return HEAD_200 % (route.kind, len(answer), self._release), answer
+        return HEAD % (200, b"OK", route.kind, len(answer), self._release), answer
 
     def _route_at_once(self, target: bytes, found: Headers, length: int) -> Route | None:
         self._keep_up()

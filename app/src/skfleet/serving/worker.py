@@ -254,27 +254,25 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             server.close()
         self.share.leave()
         linger = self._linger_s()
-        longest = max(linger, float(self.cfg.graceful_timeout))
         began = self.loop.time()
+        deadline = began + max(linger, float(self.cfg.graceful_timeout))
         self.log.info("worker stops: %d connections, %g s for idle ones", self.nr_conns, linger)
         while self.connections and not self._quick_shutdown:
             self.notify()
-            waited = self.loop.time() - began
-            if waited > linger:
+            if self.loop.time() > began + linger:
                 for connection in [item for item in self.connections if item.idle]:
                     connection.end()
-            if waited > longest:
+            if self.loop.time() > deadline:
                 break
             await asyncio.sleep(POLL_S)
         if self.connections:
             self.log.warning("worker stops: %d connections are cut off", self.nr_conns)
         elif not self._quick_shutdown:
-            await self._finish(longest - (self.loop.time() - began))
+            await self._finish(deadline)
 
-    async def _finish(self, left_s: float) -> None:
+    async def _finish(self, deadline: float) -> None:
         """A caller has its whole answer, and may be gone, before the thread that wrote it has ended."""
         finished = asyncio.ensure_future(self.asgi.finish())
-        deadline = self.loop.time() + left_s
         while not finished.done() and self.loop.time() < deadline:
             self.notify()
             await asyncio.wait([finished], timeout=POLL_S)
