@@ -22,7 +22,10 @@ locals {
   users = var.host == "" ? [] : [var.host_user]
 
   # Ansible looks from its playbook's folder.
-  keys = [for path in var.trusted_keys : abspath(path)]
+  keys = concat(
+    [for name in fileset("${path.root}/trusted-keys", "*.pub") : abspath("${path.root}/trusted-keys/${name}")],
+    [for path in var.trusted_keys : abspath(path)],
+  )
 
   family = "${var.name}-${var.environment}"
 
@@ -34,6 +37,7 @@ locals {
     image-contracts = join("-", local.image.contracts)
     python          = regex_replace(local.image.python, "[.]", "-")
     release         = regex_replace(local.image.release, "[^a-z0-9_-]", "-")
+    trusted-keys    = length(local.keys)
   }
 }
 

@@ -103,7 +103,7 @@ variable "service_account" {
 variable "trusted_keys" {
   type        = list(string)
   default     = []
-  description = "Public keys (PEM files *.pub, seen from where packer runs): VMs take only releases that one of them signed. None: nothing must be signed."
+  description = "Public keys (PEM files *.pub, seen from where packer runs) beside those of packer/trusted-keys: VMs take only releases that one of them signed. None of either: signatures are not required."
 
   validation {
     condition = length([

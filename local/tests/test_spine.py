@@ -113,6 +113,7 @@ def test_a_vm_refuses_what_nobody_signed(
     assert done.returncode != 0, done.stdout
     assert "not signed" in done.stderr
     assert serves(fleet.status()[0], release)
+    assert fleet.status()[0]["signatures"] == "required"
     monkeypatch.undo()
     fleet.command("skfleet", "release", "sign", "unsigned")
     done = subprocess.run(command, capture_output=True, text=True, check=False)

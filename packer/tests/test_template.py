@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import CLOUD, REPOSITORY, Validate
+from .conftest import CLOUD, REPOSITORY, Contents, Validate
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -113,3 +113,26 @@ def test_everything_that_names_the_variables_names_those_there_are() -> None:
     guide = (REPOSITORY / "docs/deploy.md").read_text()
     named = set(re.findall(r'-var "(\w+)=', guide))
     assert set(CLOUD) <= named <= declared
+
+
+def test_keys_of_the_folder_are_trusted_by_every_image(
+    packer_folder: Path, make_contents: Contents, tmp_path: Path
+) -> None:
+    """The label says how many: `skfleet doctor` reads it."""
+    folder = tmp_path / "packer"
+    shutil.copytree(packer_folder, folder, ignore=shutil.ignore_patterns("tests", "trusted-keys"))
+    values = {"contents": str(make_contents()), **CLOUD}
+    variables = [f"-var={name}={value}" for name, value in values.items()]
+
+    def evaluate(expression: str) -> str:
+        done = subprocess.run(
+            ["packer", "console", *variables, str(folder)],
+            input=expression, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    assert '"trusted-keys" = 0' in evaluate("local.labels")
+    (folder / "trusted-keys").mkdir()
+    (folder / "trusted-keys/fleet-2026.pub").touch()
+    assert '"trusted-keys" = 1' in evaluate("local.labels")
+    assert "trusted-keys/fleet-2026.pub" in evaluate("local.keys")

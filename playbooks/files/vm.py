@@ -96,6 +96,7 @@ def look(vm: Vm) -> dict[str, Any]:
         "ready": bool(ready) and not reasons,
         "why_not": "; ".join(reasons) if ready else "nobody answers",
         "stale": bool(ready.get("stale")),
+        "signatures": ready.get("signatures"),
         "drained_by": vm.drain_mark().get("owner", ""),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "platform": f"linux_{platform.machine()}",

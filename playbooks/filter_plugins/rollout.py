@@ -273,6 +273,15 @@ def fleet_status(
         lines.append("  ".join(part for part in (name, where, release, models, state) if part))
         if state != "serving" or (wanted and release != wanted):
             problems.append(f"{name} has {release} and is {state}.")
+    unsigned = [
+        name
+        for name in names
+        if (hostvars[name].get("vm_found") or {}).get("signatures") == "not required"
+    ]
+    if unsigned:
+        lines.append(
+            f"signatures not required on {', '.join(unsigned)}: the image trusts no key (docs/security.md)"
+        )
     group, scaler = info["group"], info["autoscaler"]
     lines.append(f"desired {wanted or 'none'}, {len(names)} of {group['target_size']} VMs")
     if scaler:

@@ -60,6 +60,16 @@ def _decoder(kind: type[D]) -> msgspec.json.Decoder[D]:
         return _decoders[kind]
 
 
+def check_fleet(named: str, fleet: str, where: str) -> None:
+    """Raise DocumentError where a document of one fleet lies in another's place."""
+    if named != fleet:
+        raise DocumentError(
+            f"Invalid fleet '{named}': expected '{fleet}'.",
+            where=where,
+            hint="The document was copied from another fleet; restore this fleet's own.",
+        )
+
+
 def write(document: msgspec.Struct) -> bytes:
     """The document's bytes: the same document always gives the same bytes."""
     plain = msgspec.json.encode(document, order="deterministic")

@@ -132,6 +132,13 @@ def test_a_bad_key_stops_at_the_start(tmp_path: Path) -> None:
     assert not Trust.read(tmp_path / "nowhere").required
 
 
+def test_keys_under_other_names_do_not_switch_signatures_off(tmp_path: Path) -> None:
+    assert not Trust.read(tmp_path).required
+    (tmp_path / "fleet.pem").write_text("-----BEGIN PUBLIC KEY-----")
+    with pytest.raises(ConfigurationError, match=r"'fleet.pem': expected a file '\*.pub'"):
+        Trust.read(tmp_path)
+
+
 @pytest.fixture
 def stores(store: Store, object_store_url: str) -> Callable[..., Store]:
     def make(signer: Signer | None = None, trusted: Trust | None = None) -> Store:

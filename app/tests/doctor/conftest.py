@@ -178,6 +178,13 @@ def healthy() -> dict[str, Any]:
             "fleet": "skfleet-europe-west1",
             "current": {"release": "r-1"},
         },
+        "storage/storage/v1/b/example-project-skfleet/o/releases%2Fr-1.json.sig": {
+            "name": "releases/r-1.json.sig"
+        },
+        f"{PROJECT}/global/images/skfleet-1": {
+            "name": "skfleet-1",
+            "labels": {"trusted-keys": "1"},
+        },
         f"{REGION}/subnetworks/skfleet": {
             "name": "skfleet",
             "network": f"{LINK}/global/networks/skfleet",

@@ -20,6 +20,7 @@ from skfleet.doctor.checks import (
     quota,
     quota_metric,
     roles,
+    signatures,
     way_out,
 )
 from skfleet.doctor.cloud import RestCloud
@@ -288,3 +289,22 @@ def test_a_canary_version_is_the_template_looked_at(
         "properties": {**template["properties"], "machineType": "n2-standard-4"}
     }
     assert describe(cloud, target).machine_type == "n2-standard-4"
+
+
+def test_image_without_trusted_keys_is_a_warning(
+    cloud: RestCloud, target: Target, google: Google
+) -> None:
+    del google.answers[f"{PROJECT}/global/images/skfleet-1"]["labels"]
+    first, second = signatures(cloud, target)
+    assert (first.verdict, second.verdict) == ("warn", "ok")
+    assert "trusts no key" in first.seen
+
+
+@pytest.mark.parametrize(("keys", "verdict"), [("1", "fail"), ("0", "warn")])
+def test_unsigned_desired_release_fails_where_signatures_are_required(
+    cloud: RestCloud, target: Target, google: Google, keys: str, verdict: str
+) -> None:
+    google.answers[f"{PROJECT}/global/images/skfleet-1"]["labels"]["trusted-keys"] = keys
+    del google.answers[f"{BUCKET}/o/releases%2Fr-1.json.sig"]
+    *_, last = signatures(cloud, target)
+    assert (last.verdict, last.mend) == (verdict, "skfleet release sign r-1")

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skfleet import documents
 from skfleet.artifacts import publish
+from skfleet.artifacts.signing import Signer, Trust
 from skfleet.artifacts.store import Store
 from skfleet.builds.wheelhouse import Build
-from skfleet.errors import ConfigurationError, DocumentError, LostRace, ObjectExists, ObjectMissing
+from skfleet.errors import (
+    ConfigurationError,
+    DocumentError,
+    IntegrityError,
+    LostRace,
+    ObjectExists,
+    ObjectMissing,
+)
 from skfleet.releases import operations
 from skfleet.releases.release import Pin, Release
 
@@ -138,3 +147,38 @@ def test_a_document_names_the_field_that_is_wrong(store: Store, bucket: str, par
     data = documents.write(create(store, bucket, parts, "r1"))
     with pytest.raises(DocumentError, match=r"\$\.app\.generation"):
         documents.read(Release, data.replace(b'"generation": ', b'"generation": -', 1), "test")
+
+
+def test_release_for_one_fleet_is_refused_by_another(
+    store: Store, bucket: str, parts: dict
+) -> None:
+    made = operations.create(store, bucket, settings={}, release_id="bound", fleets=["a"], **parts)
+    assert made.fleets == ["a"]
+    with pytest.raises(DocumentError, match="only for a, not for 'b'"):
+        operations.desire(store, bucket, "b", "bound", by="tester")
+    assert operations.desire(store, bucket, "a", "bound", by="tester").current.release == "bound"
+
+
+def test_desired_document_of_another_fleet_is_refused(
+    store: Store, bucket: str, parts: dict
+) -> None:
+    create(store, bucket, parts, "r1")
+    operations.desire(store, bucket, "a", "r1", by="tester")
+    copied = store.read(operations.desired_uri(bucket, "a")).data
+    store.create(operations.desired_uri(bucket, "b"), copied)
+    with pytest.raises(DocumentError, match="Invalid fleet 'a': expected 'b'"):
+        operations.read_desired(store, bucket, "b")
+
+
+def test_verify_accepts_only_a_release_that_is_signed_whole(
+    store: Store, bucket: str, parts: dict, object_store_url: str
+) -> None:
+    signer = Signer(ec.generate_private_key(ec.SECP256R1()))
+    trust = Trust([signer.key.public_key()])
+    trusting = Store(object_store_url, timeout_s=30, trust=trust)
+    signing = Store(object_store_url, timeout_s=30, signer=signer)
+    create(signing, bucket, parts, "r1")  # what it pins was published without a key
+    with pytest.raises(IntegrityError, match="not signed"):
+        operations.verify(trusting, bucket, "r1")
+    operations.sign(signing, bucket, "r1")
+    assert len(operations.verify(trusting, bucket, "r1")) == 4

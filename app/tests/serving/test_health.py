@@ -12,6 +12,7 @@ import pytest
 
 from skfleet.serving import health
 from skfleet.serving.health import Health
+from skfleet.vm import state
 
 from .calls import call
 from .conftest import IdentityDir
@@ -33,6 +34,7 @@ def failing(body: dict[str, Any]) -> dict[str, str]:
 
 def test_a_whole_service_is_ready(service: Any) -> None:
     status, body = readyz(service)
+    assert body["signatures"] == "not required"
     assert (status, body["status"], body["release"], body["stale"]) == (200, "ready", "r1", False)
     assert body["model"] == {
         "name": "tiny",
@@ -158,3 +160,8 @@ def test_version_says_what_runs(service: Any, monkeypatch: pytest.MonkeyPatch) -
     assert body["python"].startswith("3.")
     assert "pid" not in body
     assert json.loads(service.version())["internal_identity"] == "id-token"
+
+
+def test_readyz_reports_that_the_host_requires_signatures(service: Any, run_dir: Path) -> None:
+    state.write(run_dir, "r1", signatures_required=True)
+    assert readyz(service)[1]["signatures"] == "required"

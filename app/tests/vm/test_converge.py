@@ -58,6 +58,7 @@ def test_host_serves_the_release_it_converged_to(at_r1: Any) -> None:
     assert machine.get("/readyz")[0] == 200
     state = machine.state()
     assert (state["release"], state["stale"], state["reason"]) == ("r1", False, "")
+    assert state["signatures_required"] is False
     assert json.loads((machine.run_dir / "staged.json").read_bytes()) == {"release": "r1"}
 
 
@@ -292,4 +293,12 @@ def test_host_without_a_description_is_told_so(fresh: Any) -> None:
 def test_unreachable_cloud_is_another_exit_code(at_r1: Any) -> None:
     at_r1.metadata.up = False
     assert at_r1.machine.converge().returncode == 3
+    assert at_r1.machine.served() == "r1"
+
+
+def test_release_for_another_fleet_is_refused(at_r1: Any) -> None:
+    at_r1.cloud.release("elsewhere", fleets=["other"])
+    done = at_r1.machine.converge("elsewhere")
+    assert done.returncode == 1
+    assert "only for other, not for 'test'" in done.stderr
     assert at_r1.machine.served() == "r1"

@@ -122,6 +122,8 @@ def test_command_refreshes_a_host_once_and_says_what_it_lacks(make_vm: Any) -> N
         assert once().returncode == 0
         assert (identity / "environment.json").read_bytes() == environment
 
-        vm.cloud.store.update(f"{vm.cloud.fleet}/environment.json", lambda _: b'{"fleet": 7}')
-        assert once().returncode == 3
-        assert (identity / "environment.json").read_bytes() == environment
+        # Of no environment, and a valid one of another fleet, which admits others.
+        for bad in (b'{"fleet": 7}', b'{"fleet": "other", "internal": {"identity": "none"}}'):
+            vm.cloud.store.update(f"{vm.cloud.fleet}/environment.json", lambda _, bad=bad: bad)
+            assert once().returncode == 3
+            assert (identity / "environment.json").read_bytes() == environment

@@ -147,6 +147,8 @@ def status(as_json: bool, watch: bool, interval: float) -> None:
     for name, balancer in fleet["load_balancers"].items():
         counts = ", ".join(f"{n} {state}" for state, n in balancer.items() if state != "url")
         click.echo(f"{name}  {balancer['url']}  {counts or 'no VMs'}")
+    if any(vm["signatures"] == "not required" for vm in fleet["vms"]):
+        click.echo("signatures  not required: no trusted key (skfleet-local up --trust KEY.pub)")
     gone = [name for name, process in fleet["processes"].items() if not process["alive"]]
     if gone:
         click.echo(f"not running: {', '.join(gone)} (`skfleet-local up` starts them)", err=True)

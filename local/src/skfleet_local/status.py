@@ -76,6 +76,7 @@ def _vm(port: int, vm: dict[str, Any]) -> dict[str, Any]:
         "livez": livez,
         "readyz": readyz,
         "release": version.get("release") or None,
+        "signatures": ready.get("signatures"),
         "why_not_ready": _reason(ready) if readyz != "200" else "",
     }
 

@@ -103,9 +103,19 @@ class Trust:
 
     @classmethod
     def read(cls, directory: Path) -> Trust:
-        """The keys `*.pub` of a directory, which need not exist; raises ConfigurationError for a bad one."""
+        """The keys `*.pub` of a directory, which need not exist; raises ConfigurationError for a bad one.
+
+        Files of other names alone are refused: a key saved as `fleet.pem` would switch signatures off.
+        """
         found = []
-        for path in sorted(directory.glob("*.pub")):
+        paths = sorted(directory.glob("*.pub"))
+        if not paths and directory.is_dir() and (others := sorted(directory.iterdir())):
+            raise ConfigurationError(
+                f"Invalid trusted key '{others[0].name}': expected a file '*.pub'.",
+                where=str(directory),
+                hint="Rename the public key to NAME.pub, or remove the file.",
+            )
+        for path in paths:
             try:
                 key = serialization.load_pem_public_key(path.read_bytes())
             except (OSError, ValueError) as error:

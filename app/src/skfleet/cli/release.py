@@ -55,6 +55,13 @@ def release() -> None:
 @click.option(
     "--bundle", default="", metavar="SHA256", help="Roles bundle; default: this checkout's."
 )
+@click.option(
+    "--only-for",
+    "fleets",
+    multiple=True,
+    metavar="FLEET",
+    help="The only fleet that may run it; repeatable. Default: every fleet.",
+)
 @click.option("--id", "release_id", default="", help="Id; default: time and digest.")
 @click.option("--notes", default="", help="What changes and why, for people.")
 @click.option("--draft", is_flag=True, help="Check and print it; write nothing.")
@@ -70,6 +77,7 @@ def create(
     models: tuple[str, ...],
     settings: tuple[str, ...],
     bundle: str,
+    fleets: tuple[str, ...],
     release_id: str,
     notes: str,
     draft: bool,
@@ -108,6 +116,7 @@ def create(
         default_model=default,
         settings=values,
         by=operator.name,
+        fleets=fleets or (old.fleets if old else ()),
         notes=notes,
         release_id=release_id,
         draft=draft,
@@ -257,6 +266,28 @@ def sign(operator: Operator, release_id: str, bucket: str) -> None:
         )
     for uri in operations.sign(operator.store, require_bucket(bucket), release_id):
         click.echo(f"signed {uri}")
+
+
+@release.command()
+@click.argument("release_id", metavar="ID")
+@bucket_option
+@click.pass_obj
+def verify(operator: Operator, release_id: str, bucket: str) -> None:
+    """Verify the signatures of ID and all that it pins.
+
+    The trusted public keys are the files *.pub of the directory SKFLEET_TRUSTED_KEYS, as on a VM:
+
+    \b
+      SKFLEET_TRUSTED_KEYS=packer/trusted-keys skfleet release verify ID
+    """
+    if not operator.store.trust.required:
+        raise ConfigurationError(
+            "There is no trusted key to verify with.",
+            where="SKFLEET_TRUSTED_KEYS",
+            hint="Set it to a directory that holds public keys *.pub (docs/security.md).",
+        )
+    for uri in operations.verify(operator.store, require_bucket(bucket), release_id):
+        click.echo(f"verified {uri}")
 
 
 @release.command()

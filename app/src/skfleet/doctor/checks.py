@@ -375,6 +375,41 @@ def way_out(cloud: Cloud, target: Target) -> Iterable[Result]:
         )  # fmt: skip
 
 
+def signatures(cloud: Cloud, target: Target) -> Iterable[Result]:
+    """VMs require signatures, and the desired release has one."""
+    group = describe(cloud, target)
+    found = re.search(r"projects/([^/]+)/global/images/([^/]+)$", group.image)
+    if found is None:
+        yield warn("signatures", f"image '{group.image}' is not one image", "Pin an image by name.")
+        return
+    image = cloud.get("compute", f"projects/{path(found[1])}/global/images/{path(found[2])}")
+    keys = image.get("labels", {}).get("trusted-keys", "0")
+    if keys == "0":
+        yield warn(
+            "signatures",
+            f"not required: image {found[2]} trusts no key",
+            "Put public keys into packer/trusted-keys and bake again (docs/security.md).",
+        )
+    else:
+        yield ok("signatures", f"required: image {found[2]} trusts {keys} key(s)")
+    try:
+        desired = _object(cloud, group.bucket, f"fleets/{target.fleet}/desired.json")["current"]
+    except NotThere:
+        return
+    name = f"releases/{desired['release']}.json.sig"
+    try:
+        cloud.get("storage", f"b/{path(group.bucket)}/o/{path(name)}")
+    except NotThere:
+        report = warn if keys == "0" else fail
+        yield report(
+            "signatures",
+            f"desired release {desired['release']} is not signed",
+            f"skfleet release sign {desired['release']}",
+        )
+    else:
+        yield ok("signatures", f"desired release {desired['release']} is signed")
+
+
 CHECKS: dict[str, Check] = {
     "apis": apis,
     "roles": roles,
@@ -385,6 +420,7 @@ CHECKS: dict[str, Check] = {
     "environment": environment,
     "nat": way_out,
     "organisation policy": policies,
+    "signatures": signatures,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from skfleet import documents
 from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import Latest, Manifest
-from skfleet.artifacts.signing import MODEL_SIGNATURE
+from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE
 from skfleet.artifacts.store import Store, Stored
 from skfleet.builds.wheelhouse import EXTRAS, Build
 from skfleet.errors import (
@@ -38,6 +38,7 @@ def create(
     default_model: str,
     settings: dict[str, Any],
     by: str,
+    fleets: Sequence[str] = (),
     notes: str = "",
     release_id: str = "",
     draft: bool = False,
@@ -66,6 +67,7 @@ def create(
         models=models,
         default_model=default_model,
         settings=settings,
+        fleets=sorted(set(fleets)),
     )
     # The constructor does not check field constraints; reading the written bytes does.
     data = documents.write(release)
@@ -100,6 +102,26 @@ def sign(store: Store, bucket: str, release_id: str) -> list[str]:
         signed.append(root)
     store.sign(stored.uri, digest=documents.sha256(stored.data))
     return signed
+
+
+def verify(store: Store, bucket: str, release_id: str) -> list[str]:
+    """Check that keys of `store.trust` signed a release and all that it pins, as a VM does.
+
+    Returns the addresses that were checked; raises IntegrityError for the first that is not signed.
+    """
+    release, stored = load(store, bucket, release_id)
+    objects = [(stored.uri, documents.sha256(stored.data))]
+    objects += [(pin.uri, pin.sha256) for pin in (release.app, release.bundle)]
+    for uri, digest in objects:
+        store.check_signature(uri + SUFFIX, {WHOLE: digest})
+    roots = []
+    for model in release.models:
+        pin = model.manifest
+        manifest = documents.read(Manifest, store.read_pin(pin), where=pin.uri)
+        roots.append(pin.uri.rsplit("/", 1)[0])
+        resources = model_resources(manifest, pin.sha256)
+        store.check_signature(f"{roots[-1]}/{MODEL_SIGNATURE}", resources)
+    return [uri for uri, _ in objects] + roots
 
 
 def libraries(store: Store, models: Iterable[ModelPin]) -> set[str]:
@@ -184,6 +206,7 @@ def _facts(release: Release) -> dict[str, str]:
         "bundle": release.bundle.sha256[:12],
         "default_model": release.default_model,
         "image_contract": str(release.image_contract),
+        "fleets": ", ".join(release.fleets) or "all",
         **{f"models.{model.name}": model.manifest.sha256[:12] for model in release.models},
         **{f"settings.{name}": str(value) for name, value in release.settings.items()},
     }
@@ -199,7 +222,9 @@ def read_desired(store: Store, bucket: str, fleet: str) -> tuple[Desired, int] |
     stored = store.find(desired_uri(bucket, fleet))
     if stored is None:
         return None
-    return documents.read(Desired, stored.data, where=stored.uri), stored.generation
+    desired = documents.read(Desired, stored.data, where=stored.uri)
+    documents.check_fleet(desired.fleet, fleet, where=stored.uri)
+    return desired, stored.generation
 
 
 def desire(
@@ -217,7 +242,8 @@ def desire(
     `replacing` is the release the caller believes is desired now: None for a fleet that has none yet.
     Raises LostRace where that is not so, and writes nothing.
     """
-    _, stored = load(store, bucket, release_id)
+    release, stored = load(store, bucket, release_id)
+    release.check_fleet(fleet, where=stored.uri)
     there = read_desired(store, bucket, fleet)
     current = there[0].current.release if there else None
     if current != replacing:

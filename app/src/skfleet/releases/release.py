@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from skfleet.documents import Document
+from skfleet.errors import DocumentError
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -48,4 +49,14 @@ class Release(Document, frozen=True, kw_only=True):
     default_model: Name
     image_contract: int = 1
     settings: dict[str, Any] = {}
+    fleets: list[Name] = []  # the only fleets that may run it; empty: every fleet of the bucket
     notes: str = ""
+
+    def check_fleet(self, fleet: str, where: str) -> None:
+        """Raise DocumentError where the release is bound to other fleets: it may be signed all the same."""
+        if self.fleets and fleet not in self.fleets:
+            raise DocumentError(
+                f"Release '{self.id}' is only for {', '.join(self.fleets)}, not for '{fleet}'.",
+                where=where,
+                hint="Create a release for this fleet: skfleet release create --only-for FLEET.",
+            )

@@ -50,7 +50,8 @@ class Controller:
         """The release by id, everything it pins still there; or a draft that is not stored."""
         if draft:
             return documents.read(Release, msgspec.json.encode(draft), where="draft")
-        found, _ = operations.load(self.store, self.bucket, release)
+        found, stored = operations.load(self.store, self.bucket, release)
+        found.check_fleet(self.fleet, where=stored.uri)
         self.store.check_pin(found.app)
         self.store.check_pin(found.bundle)
         for model in found.models:

@@ -173,6 +173,7 @@ class Service:
             if served is None
             else {"name": served.name, "digest": served.model.digest},
             "stale": state.stale,
+            "signatures": "required" if state.signatures_required else "not required",
             "internal_identity": self.identity.internal,
             "reload_failure": self.reload_failure,
         }

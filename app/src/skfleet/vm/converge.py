@@ -109,7 +109,7 @@ class Converge:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if phase != "stage" and not check:
-            state.write(self.host.run, release.id)
+            self._write_state(release.id)
         seconds = round(time.monotonic() - started, 2)
         tell({"step": phase, "release": release.id, "changed": changed, "seconds": seconds})
         return release
@@ -166,11 +166,20 @@ class Converge:
         known = state.read(self.host.run)
         current = self.host.current()
         if known.release is not None:
-            state.write(self.host.run, known.release, stale=known.stale, reason=reason)
+            self._write_state(known.release, stale=known.stale, reason=reason)
         elif boot and current is not None:
-            state.write(self.host.run, current.name, stale=True, reason=reason)
+            self._write_state(current.name, stale=True, reason=reason)
         else:
-            state.write(self.host.run, None, reason=reason)
+            self._write_state(None, reason=reason)
+
+    def _write_state(self, release: str | None, *, stale: bool = False, reason: str = "") -> None:
+        state.write(
+            self.host.run,
+            release,
+            stale=stale,
+            reason=reason,
+            signatures_required=any(self.settings.trusted_keys.glob("*.pub")),
+        )
 
     @contextmanager
     def _impatience(self, boot: bool) -> Iterator[None]:
@@ -197,9 +206,10 @@ class Converge:
             return
         try:
             found = fallback.read(self.host.fallback)
-            if found is None or metadata.fleet() != metadata.Fleet.parse(found.fleet):
+            fleet = metadata.fleet()
+            if found is None or fleet != metadata.Fleet.parse(found.fleet):
                 return
-            release = source.installed(found.release, self.host)
+            release = source.installed(found.release, fleet, self.host)
             variables = self.variables(release, "activate")
             with self._lock(), step("fallback"):
                 # What is in the cache and verifies is not asked for anywhere.
@@ -209,7 +219,7 @@ class Converge:
                 if not admitted.exists():
                     files.replace(admitted, documents.write(found.environment))
                 self._play(bundle, variables)
-                state.write(self.host.run, release.id, stale=True, reason=reason)
+                self._write_state(release.id, stale=True, reason=reason)
         except (SkfleetError, OSError) as error:
             tell({"step": "failed", "reason": str(error)})
 

@@ -128,9 +128,10 @@ def _environment(settings: Settings) -> bytes:
     # Imported late: google-auth reads the host's environment while it is imported.
     from skfleet.artifacts.store import Store
 
-    uri = metadata.fleet().document("environment.json")
+    fleet = metadata.fleet()
+    uri = fleet.document("environment.json")
     data = Store(settings.storage_endpoint, timeout_s=TIMEOUT_S).read(uri).data
-    documents.read(Environment, data, where=uri)
+    documents.check_fleet(documents.read(Environment, data, where=uri).fleet, fleet.name, where=uri)
     return data
 
 

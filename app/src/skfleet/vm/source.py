@@ -31,10 +31,12 @@ def desired(store: Store, fleet: Fleet) -> Release:
             where=uri,
             hint="`skfleet release desire ID` sets the first one.",
         )
-    entry = documents.read(Desired, stored.data, where=uri).current
+    document = documents.read(Desired, stored.data, where=uri)
+    documents.check_fleet(document.fleet, fleet.name, where=uri)
+    entry = document.current
     data = store.read_pin(entry.document)
     _check_signed(store, entry.document.uri, data)
-    return _parse(data, entry.release, where=entry.document.uri)
+    return _parse(data, entry.release, fleet, where=entry.document.uri)
 
 
 def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
@@ -47,18 +49,18 @@ def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
     try:
         data = store.read(uri).data
         _check_signed(store, uri, data)
-        return _parse(data, release, where=uri)
+        return _parse(data, release, fleet, where=uri)
     except StoreUnavailable:
         if not _document(host, release).is_file():
             raise
-        return installed(release, host)
+        return installed(release, fleet, host)
 
 
-def installed(release: str, host: Host) -> Release:
+def installed(release: str, fleet: Fleet, host: Host) -> Release:
     """A release that is installed on this host, by the document it was installed from."""
     path = _document(host, release)
     try:
-        return _parse(path.read_bytes(), release, where=str(path))
+        return _parse(path.read_bytes(), release, fleet, where=str(path))
     except FileNotFoundError:
         raise DocumentError(
             f"Release '{release}' is not installed here.", where=str(path)
@@ -96,7 +98,7 @@ def _check_signed(store: Store, uri: str, data: bytes) -> None:
     store.check_signature(f"{uri}.sig", {".": documents.sha256(data)})
 
 
-def _parse(data: bytes, identifier: str, where: str) -> Release:
+def _parse(data: bytes, identifier: str, fleet: Fleet, where: str) -> Release:
     release = documents.read(Release, data, where=where)
     if release.id != identifier:
         raise DocumentError(
@@ -104,4 +106,5 @@ def _parse(data: bytes, identifier: str, where: str) -> Release:
             where=where,
             hint="Somebody copied it; create the release again.",
         )
+    release.check_fleet(fleet.name, where=where)
     return release

@@ -21,6 +21,8 @@ class Converged(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None = None
     stale: bool = False  # it could not be learnt, or reached, what is desired now
     reason: str = ""
+    # Whether this host trusts keys, and so refuses what none of them signed.
+    signatures_required: bool = False
     at: str = ""  # RFC 3339, UTC
 
 
@@ -49,12 +51,20 @@ def announce(run: Path, release: str) -> None:
         files.replace(path(run), msgspec.json.encode(state) + b"\n")
 
 
-def write(run: Path, release: str | None, *, stale: bool = False, reason: str = "") -> None:
+def write(
+    run: Path,
+    release: str | None,
+    *,
+    signatures_required: bool,
+    stale: bool = False,
+    reason: str = "",
+) -> None:
     """Replace the file whole."""
     state = Converged(
         release=release,
         stale=stale,
         reason=reason,
+        signatures_required=signatures_required,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     files.replace(path(run), msgspec.json.encode(state) + b"\n")
