@@ -27,6 +27,9 @@ locals {
     [for path in var.trusted_keys : abspath(path)],
   )
 
+  # A host that is no VM of Google has no Ops Agent.
+  ops_agent = var.host == "" ? "google-cloud-ops-agent" : ""
+
   family = "${var.name}-${var.environment}"
 
   # Labels take lower-case letters, digits, dashes and underscores, 63 at most.
@@ -103,6 +106,7 @@ build {
       "--extra-vars=image_contents=${local.contents}",
       "--extra-vars=image_debian=${var.debian}",
       "--extra-vars=${jsonencode({ image_cleanup_users = local.users, runtime_trusted_keys = local.keys })}",
+      "--extra-vars=observability_agent_package=${local.ops_agent}",
     ]
     ansible_env_vars = [
       "ANSIBLE_CONFIG=${abspath("${path.root}/../ansible.cfg")}",

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def boot(image: Path, where: Path, name: str, address: str) -> dict[str, Any]:
     with subprocess.Popen([*HOSTS, "start", name, address, *layers], stdout=subprocess.DEVNULL):
         ready = wait(address, began + READY_S)
     lines = journal(name)
-    first, last = lines[0]["at"] - lines[0]["seconds"], lines[-1]["at"]
+    first, last = at(lines[0]) - lines[0]["seconds"], at(lines[-1])
     result = {
         "name": name,
         "address": address,
@@ -40,6 +41,11 @@ def boot(image: Path, where: Path, name: str, address: str) -> dict[str, Any]:
     }
     print(json.dumps(result), flush=True)  # noqa: T201 - the answer
     return result
+
+
+def at(line: dict[str, Any]) -> float:
+    """When a line of skfleet-converge was written, in Unix seconds."""
+    return datetime.fromisoformat(line["time"]).timestamp()
 
 
 def wait(address: str, deadline: float) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from skfleet.serving.metrics import Metrics
+from skfleet.vm import state
 
 from .calls import call
 from .conftest import IdentityDir
@@ -71,8 +73,14 @@ def test_models_keys_and_readiness_are_told(service: Any) -> None:
     labels = (("backend", "linear"), ("digest", model.digest), ("name", "tiny"), ("release", "r1"))
     assert samples[("skfleet_model_info", labels)] == 1
     assert samples[("skfleet_ready", ())] == 1
+    assert samples[("skfleet_stale", ())] == 0
     for file in ("environment.json", "iap-keys.json", "google-keys.json"):
         assert 0 <= samples[("skfleet_identity_file_age_seconds", (("file", file),))] < 60
+
+
+def test_host_on_an_earlier_release_is_reported_as_stale(service: Any, run_dir: Path) -> None:
+    state.write(run_dir, "r1", stale=True)
+    assert scrape(LANES["fast"](service))[("skfleet_stale", ())] == 1
 
 
 def test_the_age_of_keys_is_that_of_the_last_good_refresh(

@@ -20,7 +20,7 @@ locals {
     [
       {
         title = "Memory of the service, bytes (objective ${var.slo.objectives.memory.max_mib} MiB)"
-        query = "max by (instance) (${var.memory_metric})"
+        query = "max by (instance_name) (${var.memory_metric})"
       },
       {
         title = "CPU of the VMs"

@@ -3,7 +3,7 @@ output "alerts" {
   value = {
     availability = sort([for p in google_monitoring_alert_policy.availability : p.display_name])
     latency      = sort([for p in google_monitoring_alert_policy.latency : p.display_name])
-    memory       = [google_monitoring_alert_policy.memory.display_name]
+    health       = sort([for p in google_monitoring_alert_policy.health : p.display_name])
     uptime       = [for p in google_monitoring_alert_policy.uptime : p.display_name]
   }
 }

@@ -131,6 +131,12 @@ class Service:
         if used is not None:
             yield GaugeMetricFamily("skfleet_memory_bytes", "Memory of the service.", value=used)
         yield GaugeMetricFamily("skfleet_ready", "Whether /readyz answers 200.", value=float(ready))
+        stale = converge_state.read(self.settings.run_dir).stale
+        yield GaugeMetricFamily(
+            "skfleet_stale",
+            "Whether the host serves an earlier release because the desired one is out of reach.",
+            value=float(stale),
+        )
 
     def _register_checks(self) -> None:
         run_dir = self.settings.run_dir

@@ -10,7 +10,6 @@ Exit codes: 0 converged, 1 failed, 2 configuration, 3 the metadata server or the
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import signal
@@ -30,7 +29,7 @@ from skfleet import documents
 from skfleet.errors import SkfleetError, StoreUnavailable
 from skfleet.releases.release import Release
 from skfleet.settings import Settings, release_settings
-from skfleet.vm import fallback, files, lock, metadata, playbook, source, state
+from skfleet.vm import fallback, files, lock, log, metadata, playbook, source, state
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 from skfleet.vm.unpack import unpack
 
@@ -247,8 +246,9 @@ class Converge:
 
 
 def tell(line: Mapping[str, Any]) -> None:
-    """One line of progress, as JSON."""
-    print(json.dumps({"at": round(time.time(), 2), **line}), flush=True)  # noqa: T201 - the log
+    """Log one step of progress; a failed one as an error, which alerts count."""
+    failed = "failed" in (line.get("step"), line.get("result"))
+    log.write("error" if failed else "info", **line)
 
 
 @contextmanager

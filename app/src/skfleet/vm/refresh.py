@@ -25,7 +25,7 @@ from skfleet import documents
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable
 from skfleet.releases.environment import Environment
 from skfleet.settings import Settings
-from skfleet.vm import files, metadata
+from skfleet.vm import files, log, metadata
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 
 TIMEOUT_S = 10.0
@@ -182,7 +182,7 @@ def _tell_changes(told: dict[str, str], state: RefreshState) -> dict[str, str]:
     errors = {name: source.error for name, source in state.sources.items()}
     for name, error in errors.items():
         if error != told.get(name):
-            print(f"{name}: {error or 'fresh'}", flush=True)  # noqa: T201 - the log
+            log.write("warning" if error else "info", message=f"{name}: {error or 'fresh'}")
     return errors
 
 

@@ -110,8 +110,21 @@ run "memory_uptime_and_rollouts" {
   command = plan
 
   assert {
-    condition     = google_monitoring_alert_policy.memory.conditions[0].condition_prometheus_query_language[0].query == "max by (instance) (skfleet_memory_bytes) > ${256 * 1024 * 1024}"
+    condition     = google_monitoring_alert_policy.health["memory"].conditions[0].condition_prometheus_query_language[0].query == "max by (fleet, instance_name) (skfleet_memory_bytes{fleet=~\"skfleet-europe-west1\"}) > ${256 * 1024 * 1024}"
     error_message = "Memory must be judged per VM against slo.yml."
+  }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.health["converge_failures"].conditions[0].condition_prometheus_query_language[0].query, "logging_googleapis_com:user_skfleet_converge_failures{monitored_resource=\"gce_instance\"}")
+    error_message = "VMs that fail to converge must be alerted on by the metric of their log."
+  }
+
+  assert {
+    condition = alltrue([
+      for p in google_monitoring_alert_policy.health :
+      p.severity == (endswith(p.display_name, "page") ? "CRITICAL" : "WARNING") && p.notification_channels == tolist(["projects/example-project/notificationChannels/1"])
+    ])
+    error_message = "Every alert on VMs must reach somebody, with its severity."
   }
 
   assert {
