@@ -121,19 +121,19 @@ def part(named: Any) -> str:
 
 
 def refusal(playbooks: Any, options: dict[str, str]) -> str:
-    """The message for the first option that a playbook cannot run under; empty where there is none."""
+    """The message for the first playbook that cannot run under these options; empty for none."""
     for name in playbooks:
-        for option, value in options.items():
-            if option not in ACCEPTED.get(name, set()):
-                return (
-                    f"Invalid option '{f'{option} {value}'.strip()}' for {name}: expected a run of all "
-                    "its plays, of which this option drops some. Nothing has changed. Run it without "
-                    f"the option{instead(name, option)}."
-                )
+        refused = [option for option in options if option not in ACCEPTED.get(name, set())]
+        if refused:
+            said = ", ".join(f"'{f'{option} {options[option]}'.strip()}'" for option in refused)
+            hints = dict.fromkeys(filter(None, (instead(name, option) for option in refused)))
+            return (
+                f"Invalid option {said} for {name}: expected a run of all its plays, of which this drops "
+                f"some. Nothing has changed. Run it without{': ' if hints else ''}{'; '.join(hints)}."
+            )
     return ""
 
 
 def instead(name: str, option: str) -> str:
-    """What to use in the place of an option, as the end of a sentence."""
-    hint = INSTEAD_OF_LIMIT.get(name, "") if option == "--limit" else INSTEAD.get(option, "")
-    return f": {hint}" if hint else ""
+    """What to use in the place of an option; empty where nothing is."""
+    return INSTEAD_OF_LIMIT.get(name, "") if option == "--limit" else INSTEAD.get(option, "")

@@ -1,8 +1,9 @@
 """What a rollout asks and tells one VM, run on the VM itself: `vm.py PREFIX COMMAND …`; answers JSON.
 
     look                       what it serves, and whether it is ready, drained, converged
-    drain OWNER SECONDS [FROM] no new traffic, for so long at most; a mark of FROM (owner,…) is taken over
-    undrain OWNER              traffic again (OWNER `any`: whoever drained it)
+    drain OWNER SECONDS [FROM [COVER]]  no new traffic, for so long at most; a mark of FROM (owner,…) is taken
+                               over; with COVER `any`, somebody else's is covered, and holds again afterwards
+    undrain OWNER,…            remove a mark of these owners (`any`: whoever's); what it covered holds again
     idle SECONDS               wait until no request is in flight
     gate RELEASE MODELS SECONDS  wait until RELEASE is served with MODELS (name=digest,…), and ask golden rows
     soak SECONDS RATE FULL ENOUGH  count what is served meanwhile, and ask RATE golden rows a second, or FULL
@@ -76,10 +77,9 @@ class Vm:
     def drain_mark(self) -> dict[str, Any]:
         """The mark that holds, or nothing."""
         try:
-            mark = parsed(self.drain_file.read_bytes())
+            return unexpired(parsed(self.drain_file.read_bytes()))
         except FileNotFoundError:
             return {}
-        return mark if mark.get("expires_at", 0) > time.time() else {}
 
 
 def look(vm: Vm) -> dict[str, Any]:
@@ -87,6 +87,8 @@ def look(vm: Vm) -> dict[str, Any]:
     version = vm.document(PORT_HEALTH, "/version")
     ready = vm.document(PORT_HEALTH, "/readyz")
     current = vm.root / "current"
+    mark = vm.drain_mark()
+    covered = unexpired(mark.get("covered", {}))
     reasons = unready(ready)
     return {
         "release": version.get("release") or "",
@@ -97,7 +99,9 @@ def look(vm: Vm) -> dict[str, Any]:
         "why_not": "; ".join(reasons) if ready else "nobody answers",
         "stale": bool(ready.get("stale")),
         "signatures": ready.get("signatures"),
-        "drained_by": vm.drain_mark().get("owner", ""),
+        "drained_by": mark.get("owner", ""),
+        "drain_covers": covered.get("owner", ""),
+        "drained_until": (covered or mark).get("expires_at", 0),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "platform": f"linux_{platform.machine()}",
         "image_contracts": contracts(),
@@ -125,24 +129,39 @@ def unready(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def drain(vm: Vm, owner: str, seconds: float, dead: str = "") -> dict[str, Any]:
+def unexpired(mark: dict[str, Any]) -> dict[str, Any]:
+    """The mark, or nothing once its time is over."""
+    return mark if mark.get("expires_at", 0) > time.time() else {}
+
+
+def drain(vm: Vm, owner: str, seconds: float, dead: str = "", cover: str = "") -> dict[str, Any]:
     """Mark the VM, and wait until `/readyz` says so."""
     found = vm.drain_mark()
-    if found and found["owner"] not in (owner, *dead.split(",")):
+    own = found.get("owner") in (owner, *dead.split(","))
+    if found and not own and cover != "any":
         sys.exit(f"{found['owner']} drains this VM already; playbooks/drain.yml takes that back.")
-    mark = {"owner": owner, "expires_at": time.time() + seconds}
+    covered = unexpired(found.get("covered", {})) if own else found
+    mark: dict[str, Any] = {"owner": owner, "expires_at": time.time() + seconds}
+    if covered:
+        # It holds as long as the covered one, so that a controller that dies uncovers no traffic.
+        mark["expires_at"] = max(mark["expires_at"], covered["expires_at"])
+        mark["covered"] = {key: covered[key] for key in ("owner", "expires_at")}
     replace(vm.drain_file, json.dumps(mark))
     until(5.0, lambda: vm.get(PORT_HEALTH, "/readyz")[0] != 200, "/readyz still says ready")
     return {"changed": not found}
 
 
-def undrain(vm: Vm, owner: str) -> dict[str, Any]:
-    """Take the mark off."""
+def undrain(vm: Vm, owners: str) -> dict[str, Any]:
+    """Remove a mark of these owners; `drained_by` is who drains the VM still."""
     found = vm.drain_mark()
-    if found and owner not in ("any", found["owner"]):
-        sys.exit(f"{found['owner']} drains this VM, not {owner}.")
-    vm.drain_file.unlink(missing_ok=True)
-    return {"changed": bool(found)}
+    everything = owners == "any"
+    own = everything or found.get("owner") in owners.split(",")
+    covered = {} if everything else unexpired(found.get("covered", {}))
+    if own and covered:
+        replace(vm.drain_file, json.dumps(covered))
+    elif own or not found:
+        vm.drain_file.unlink(missing_ok=True)
+    return {"changed": bool(found) and own, "drained_by": vm.drain_mark().get("owner", "")}
 
 
 def in_flight(vm: Vm) -> int:

@@ -19,6 +19,7 @@ _FOUND = (
     "ready",
     "why_not",
     "drained_by",
+    "drain_covers",
     "python",
     "platform",
     "image_contracts",
@@ -115,7 +116,8 @@ def beside(names: Sequence[str], hostvars: Any, target: str) -> str:
     for name in names:
         looked = hostvars[name].get("vm_found") or {}
         untouched = not hostvars[name].get("rollout_touched")
-        if untouched and looked.get("ready") and looked.get("release") != target:
+        fit = looked.get("ready") and not looked.get("drained_by")
+        if untouched and fit and looked.get("release") != target:
             return name
     return ""
 
@@ -182,13 +184,16 @@ def create_option(setting: Mapping[str, Any]) -> str:
     return f"--set={setting['key']}={json.dumps(setting['value'])}"
 
 
-def diverged(names: Sequence[str], hostvars: Any, release: str) -> list[str]:
-    """The VMs that can be reached and do not serve this release, ready and undrained; worst first."""
+def diverged(names: Sequence[str], hostvars: Any, release: str, runs: Sequence[str]) -> list[str]:
+    """The VMs that can be reached and do not serve this release, ready; worst first.
+
+    Also those that one of these runs drains; one that an operator drains stays so.
+    """
     found = []
     for name in names:
         looked = hostvars[name].get("vm_found") or {}
         there = looked.get("release") == release and looked.get("ready")
-        if looked.get("reachable") and not (there and not looked.get("drained_by")):
+        if looked.get("reachable") and not (there and looked.get("drained_by") not in runs):
             found.append(name)
     away = out_of_traffic(found, hostvars)
     return [*away, *(name for name in found if name not in away)]
@@ -220,6 +225,37 @@ def stranded(
     return lost
 
 
+def own_runs(run: str, left_by: str) -> list[str]:
+    """The runs whose drain marks this run removes: itself, and those that died."""
+    return [one for one in (run, *left_by.split(",")) if one]
+
+
+def kept_mark(looked: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Any]:
+    """The drain mark that none of these runs set: `owner`, empty for none, and `until` (Unix seconds)."""
+    owners = (looked.get("drained_by"), looked.get("drain_covers"))
+    owner = next((one for one in owners if one and one not in runs), "")
+    return {"owner": owner, "until": looked.get("drained_until", 0) if owner else 0}
+
+
+def drained_for(names: Sequence[str], hostvars: Any, runs: Sequence[str]) -> list[str]:
+    """The VMs that somebody else than these runs drains."""
+    return [n for n in names if kept_mark(hostvars[n].get("vm_found") or {}, runs)["owner"]]
+
+
+def marks_left(
+    names: Sequence[str], hostvars: Any, left_by: str, recreated: Sequence[str] = ()
+) -> list[str]:
+    """The VMs that an abandoned run drains still, since no step of this run came to them."""
+    runs = own_runs("", left_by)
+    return [
+        name
+        for name in names
+        if (hostvars[name].get("vm_found") or {}).get("drained_by") in runs
+        and hostvars[name].get("rollout_state") != "ok"
+        and name not in recreated
+    ]
+
+
 def undrainable(
     names: Sequence[str], hostvars: Any, release: str, lease: Mapping[str, Any]
 ) -> list[str]:
@@ -241,9 +277,13 @@ def left_drained(
     return [*(n for n in _drained_by_runs(names, hostvars, lease) if n not in mended), *away]
 
 
+def lease_runs(lease: Mapping[str, Any]) -> list[str]:
+    """The lease's holder, and the runs that were abandoned before."""
+    return own_runs((lease.get("holder") or {}).get("run", ""), lease.get("left_by", ""))
+
+
 def _drained_by_runs(names: Sequence[str], hostvars: Any, lease: Mapping[str, Any]) -> list[str]:
-    left = lease.get("left_by", "").split(",")
-    runs = {(lease.get("holder") or {}).get("run", ""), *left} - {""}
+    runs = lease_runs(lease)
     return [n for n in names if (hostvars[n].get("vm_found") or {}).get("drained_by") in runs]
 
 
@@ -264,7 +304,8 @@ def fleet_status(
         if not looked.get("reachable"):
             state = "unreachable"
         elif looked["drained_by"]:
-            state = f"drained by {looked['drained_by']}"
+            owners = (looked["drained_by"], looked.get("drain_covers"))
+            state = f"drained by {' over '.join(filter(None, owners))}"
         elif not looked["ready"]:
             state = f"not ready: {looked['why_not']}"
         release = looked.get("release") or "no release"
@@ -321,6 +362,11 @@ class FilterModule:
             "evidence_hosts": evidence_hosts,
             "create_option": create_option,
             "diverged": diverged,
+            "own_runs": own_runs,
+            "kept_mark": kept_mark,
+            "drained_for": drained_for,
+            "marks_left": marks_left,
+            "lease_runs": lease_runs,
             "stranded": stranded,
             "out_of_traffic": out_of_traffic,
             "undrainable": undrainable,

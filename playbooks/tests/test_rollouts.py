@@ -90,6 +90,48 @@ def test_a_drained_vm_gets_no_request_and_its_traffic_back(at_a: Fleet) -> None:
     assert at_a.playbook("status").code == 0
 
 
+# All at once and short: what is held here is who drains what.
+BRIEF = {"rollout_soak_s": 1, "rollout_batches": ["100%"], "rollout_capacity": 0}
+OVERRIDE = {"rollout_override": ["drained"], "rollout_reason": "it is looked at"}
+
+
+def test_a_vm_that_an_operator_drains_stays_drained(at_a: Fleet) -> None:
+    """No rollout begins beside it unless it is told to; then the VM moves, forth and back, and stays drained."""
+    vm = at_a.shell.status()[0]["name"]
+    alice, bob = {"SKFLEET_OPERATOR": "alice"}, {"SKFLEET_OPERATOR": "bob"}
+    assert at_a.playbook("drain", env=alice, host=vm).code == 0
+
+    refused = at_a.playbook("rollout", release="b", **BRIEF)
+    assert refused.code != 0
+    assert f"(drained): {vm} is drained by alice" in refused.output
+    assert refused.evidence["verdict"] == "refused"
+    assert at_a.marks() == [vm]
+    assert at_a.document("lock.json")["holder"] is None
+
+    for name, arguments, release in (("rollout", {"release": "b"}, "b"), ("rollback", {}, "a")):
+        result = at_a.playbook(name, **arguments, **BRIEF, **OVERRIDE)
+        assert result.code == 0, result.output[-3000:]
+        assert {found["release"] for found in at_a.shell.status()} == {release}
+        assert at_a.marks() == [vm]
+        lock = at_a.document("lock.json")
+        assert (lock["holder"], lock["left_by"]) == (None, "")
+
+    undrained = at_a.playbook("drain", env=bob, host=vm, state="serving")
+    assert undrained.code != 0
+    assert "drained by alice, not by bob" in undrained.output
+    assert at_a.marks() == [vm]
+    assert at_a.playbook("drain", env=alice, host=vm, state="serving").code == 0
+    at_a.assert_at("a")
+
+
+def test_a_drain_of_no_vm_fails(at_a: Fleet) -> None:
+    for arguments in ({}, {"host": "nobody"}, {"host": "fleet"}):
+        result = at_a.playbook("drain", **arguments)
+        assert result.code != 0, arguments
+        assert "Invalid host" in result.output
+    assert not at_a.marks()
+
+
 def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> None:
     """The negative control: no drain and no retries must show failures, or none would ever show."""
     at_a.command("skfleet-local", "break", "retries")

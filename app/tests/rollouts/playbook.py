@@ -32,8 +32,11 @@ Tasks = Iterator[float]
 class Rollout:
     """One run of rollout.yml."""
 
-    def __init__(self, world: World, actor: Actor, directory: Path, target: str) -> None:
+    def __init__(
+        self, world: World, actor: Actor, directory: Path, target: str, *, override: bool = False
+    ) -> None:
         self.world, self.actor, self.target = world, actor, target
+        self.overrides = ["drained"] if override else []
         self.controller = Controller(world.store, BUCKET, FLEET, directory)
         self.hostvars: dict[str, dict[str, Any]] = {}
         self.fleet: list[str] = []
@@ -69,7 +72,12 @@ class Rollout:
                 "minimum": info["autoscaler"]["min"],
                 "maximum": info["autoscaler"]["max"],
             },
-            options={"batches": [1, "25%", "100%"], "capacity": 0.6, "seconds": {}},
+            options={
+                "batches": [1, "25%", "100%"],
+                "capacity": 0.6,
+                "seconds": {},
+                "overrides": self.overrides,
+            },
             answers_may_change=True,
         )
         yield 5
@@ -89,6 +97,12 @@ class Rollout:
         yield from self._end()
 
     # Parts
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs whose drain marks this one removes."""
+        found: list[str] = filters.own_runs(self.actor.run, self.plan["left_by"])
+        return found
 
     def _roll(self) -> Tasks:
         for batch in self.plan["batches"]:
@@ -117,7 +131,7 @@ class Rollout:
         yield from self._rest()
         self._look()
         yield 5
-        diverged = filters.diverged(self.fleet, self.hostvars, self.target)
+        diverged = filters.diverged(self.fleet, self.hostvars, self.target, self.runs)
         for name in diverged:
             yield from self._steps([name], self.target, self.plan["hot_from"], forward=False)
 
@@ -125,7 +139,7 @@ class Rollout:
         self._look()
         yield 5
         before = self.plan["before"]
-        back = filters.diverged(self.fleet, self.hostvars, before)
+        back = filters.diverged(self.fleet, self.hostvars, before, self.runs)
         hot = [self.target] if before in self.plan["hot_from"] else []
         out = max(1, len(filters.out_of_traffic(back, self.hostvars)))
         groups = [back[:out], *([name] for name in back[out:])]
@@ -141,7 +155,8 @@ class Rollout:
             if lost:
                 self.world.recreate(self.actor, lost)
                 yield SETTLE_S
-            yield from self._give_back(mended=True)
+            left = filters.marks_left(self.fleet, self.hostvars, self.plan["left_by"], lost)
+            yield from self._give_back(mended=not left)
             self.verdict = "rolled-out" if desired else "rolled-back"
         except LostRace:
             self.verdict = "failed"
@@ -190,7 +205,8 @@ class Rollout:
                 facts["rollout_touched"] = True
                 if not hot:
                     vm = self._reached(name)
-                    world.drain(actor, vm, actor.run, self.plan["left_by"])
+                    cover = not forward or bool(self.overrides)
+                    world.drain(actor, vm, actor.run, self.plan["left_by"], cover=cover)
                     yield HEALTH_S
                 self._hold()
                 if release == "broken":
@@ -204,7 +220,7 @@ class Rollout:
                 raise StepFailed("the gate stays shut")
             actor.gated.add(name)
             yield READY_S
-            world.undrain(actor, self._reached(name))
+            world.undrain(actor, self._reached(name), self.runs)
             yield HEALTH_S
             if forward:
                 self._reached(name)
@@ -224,7 +240,7 @@ class Rollout:
 
     def _keep_out(self, vm: Vm) -> None:
         with contextlib.suppress(StepFailed):
-            self.world.drain(self.actor, vm, self.actor.run, self.plan["left_by"])
+            self.world.drain(self.actor, vm, self.actor.run, self.plan["left_by"], cover=True)
 
     def _reached(self, name: str) -> Vm:
         vm = self.world.vms.get(name)
@@ -278,7 +294,7 @@ class Unlock:
         for name in mended:
             vm = self.world.vms.get(name)
             if vm is not None and vm.boots is None:
-                self.world.undrain(self.actor, vm)
+                self.world.undrain(self.actor, vm, filters.lease_runs(found))
             yield HEALTH_S
         if found["owed"] is not None:
             owed = found["owed"]

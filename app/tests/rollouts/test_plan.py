@@ -114,7 +114,8 @@ def test_vms_that_serve_nobody_go_first() -> None:
 def test_a_vm_that_is_there_needs_nothing_and_a_drained_one_its_traffic() -> None:
     there = vm("a", release="new")
     assert plan.need(there, "new") == "nothing"
-    assert plan.need(vm("b", release="new", drained_by="x"), "new") == "return"
+    assert plan.need(vm("b", release="new", drained_by="x"), "new", {"x"}) == "return"
+    assert plan.need(vm("b", release="new", drained_by="alice"), "new", {"x"}) == "nothing"
     assert plan.need(vm("c", release="new", ready=False), "new") == "return"
     assert plan.need(vm("d"), "new") == "move"
     assert make([there], desired="new", running={"new": NEW}).nothing_to_do
@@ -146,6 +147,8 @@ def test_a_reload_costs_no_capacity() -> None:
         ("python", [vm("a", python="3.13")], {}),
         ("platform", [vm("a", platform="linux_aarch64")], {}),
         ("image", [vm("a", image_contracts=[2])], {}),
+        ("drained", [vm("a", drained_by="alice"), vm("b"), vm("c")], {}),
+        ("drained", [vm("a", drained_by="run-1", drain_covers="alice")], {"left_by": "run-1"}),
         ("capacity", [vm("a")], {}),
         ("answers", [vm("a"), vm("b"), vm("c")], {"answers_changed": 3}),
     ],
@@ -171,6 +174,28 @@ def test_what_a_dead_controller_left_is_no_reason_to_refuse() -> None:
     broken = [vm("a", ready=False, release="new"), vm("b", "b"), vm("c", "c")]
     assert "unready" in codes(make(broken))
     assert "unready" not in codes(make(broken, left_by="run-1"))
+
+
+def test_an_abandoned_runs_drain_mark_is_no_reason_to_refuse() -> None:
+    vms = [vm("a", drained_by="run-1", release="new"), vm("b", "b"), vm("c", "c")]
+    made = make(vms, left_by="run-0,run-1")
+    assert codes(made) == set()
+    assert made.batches[0].vms == ["a"], "it gets its traffic back"
+
+
+def test_a_vm_that_an_operator_drains_does_not_count_as_serving() -> None:
+    """Load balancers may see it still; and it does not serve after its batch either."""
+    vms = [vm(name, name, drained_by="alice" if name == "a" else "") for name in "abc"]
+    made = make(vms, options=Options(batches=[1], capacity=0.6, overrides=["drained"]))
+    assert {refusal.code for refusal in made.refused} == {"capacity"}
+    assert [batch.serving_meanwhile for batch in made.batches] == [2, 1, 1]
+    assert made.batches[0].vms == ["a"], "nobody loses anything by it"
+
+
+def test_a_sick_vm_that_an_operator_drains_is_unready_too() -> None:
+    options = Options(batches=[1], capacity=0, overrides=["drained"])
+    made = make([vm("a", ready=False, drained_by="alice")], options=options)
+    assert [refusal.code for refusal in made.refused] == ["unready"]
 
 
 def test_the_first_release_of_a_fleet_finds_nothing_ready() -> None:

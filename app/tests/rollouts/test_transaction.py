@@ -23,7 +23,7 @@ from skfleet.errors import LostRace
 from skfleet.rollouts import changes, controller, lease
 
 from .playbook import TTL_S, Rollout, Unlock
-from .world import FAILING, MARK_S, MAXIMUM, MINIMUM, RELEASES, Actor, World
+from .world import FAILING, MARK_S, MAXIMUM, MINIMUM, OPERATOR, RELEASES, Actor, World
 
 HERE, THERE = "here", "there"
 NAMES = [release.id for release in RELEASES]
@@ -109,14 +109,15 @@ class Fleet(RuleBasedStateMachine):
         if work.verdict in ("rolled-out", "rolled-back"):
             assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM), "given back"
             assert fleet.lease() == lease.Lease(), "nothing is owed any more"
-            assert not [vm.name for vm in fleet.all() if fleet.drained_by(vm)], "still drained"
+            marks = {fleet.drained_by(vm) for vm in fleet.all()}
+            assert marks <= {"", OPERATOR}, "still drained"
             assert isinstance(work, Rollout)
             wanted = work.target if work.verdict == "rolled-out" else work.plan["before"]
             assert fleet.desired == wanted
             off = [vm for vm in fleet.all() if (vm.boots or vm.release) != wanted]
             assert not off, f"not at {wanted}: {off}"
 
-    def _start(self, machine: str, target: str | None) -> Actor:
+    def _start(self, machine: str, target: str | None, *, override: bool = False) -> Actor:
         self.runs += 1
         actor = Actor(run=f"run-{self.runs}", due=self.fleet.now)
         self.fleet.actors.append(actor)
@@ -124,7 +125,7 @@ class Fleet(RuleBasedStateMachine):
         work = (
             Unlock(self.fleet, actor, directory)
             if target is None
-            else Rollout(self.fleet, actor, directory, target)
+            else Rollout(self.fleet, actor, directory, target, override=override)
         )
         self.works[machine] = (work, actor, work.tasks())
         return actor
@@ -140,10 +141,13 @@ class Fleet(RuleBasedStateMachine):
         wanted=st.sampled_from(NAMES),
         tasks=TASKS,
         slowness=SLOWNESS,
+        override=st.booleans(),
     )
-    def roll_out(self, machine: str, wanted: str, tasks: int, slowness: float) -> None:
+    def roll_out(
+        self, machine: str, wanted: str, tasks: int, slowness: float, override: bool = False
+    ) -> None:
         if machine not in self.works:
-            self._start(machine, wanted)
+            self._start(machine, wanted, override=override)
             self._go(machine, tasks, slowness)
 
     @rule(machine=st.sampled_from([HERE, THERE]), tasks=TASKS | st.just(1000))
@@ -179,6 +183,12 @@ class Fleet(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.fleet.vms)))
         self.fleet.boot(self.fleet.vms[name], new=new)
 
+    @rule(data=st.data(), drained=st.booleans())
+    def drain_by_hand(self, data: st.DataObject, drained: bool) -> None:
+        """An operator's own: no run may remove it."""
+        vm = self.fleet.vms[data.draw(st.sampled_from(sorted(self.fleet.vms)))]
+        (self.fleet.operator_drains if drained else self.fleet.operator_undrains)(vm)
+
     @rule()
     def boots_end(self) -> None:
         self.fleet.finish_boots()
@@ -202,14 +212,16 @@ class Fleet(RuleBasedStateMachine):
         fleet = self.fleet
         fleet.finish_boots()
         self._pass(TTL_S + 1)  # a holder that died elsewhere is waited for
-        self._start(machine, wanted)
+        self._start(machine, wanted, override=True)
         work = self.works[machine][0]
         self._go(machine, 10_000, 0.1)
         assert work.verdict in ("rolled-out", "rolled-back", "nothing"), work.verdict
         fleet.finish_boots()
         assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM)
         assert fleet.lease() == lease.Lease()
-        assert {(vm.release, fleet.drained_by(vm)) for vm in fleet.all()} == {(fleet.desired, "")}
+        assert {vm.release for vm in fleet.all()} == {fleet.desired}
+        for vm in fleet.all():
+            assert fleet.drained_by(vm) == fleet.owner(vm.operators), vm
         assert (fleet.desired == wanted) == (wanted not in FAILING)
 
     # Always
@@ -218,6 +230,14 @@ class Fleet(RuleBasedStateMachine):
     def the_desired_release_has_passed_its_gates(self) -> None:
         if self.world is not None:
             assert self.fleet.desired not in FAILING
+
+    @invariant()
+    def what_an_operator_drained_stays_drained(self) -> None:
+        for vm in self.world.all() if self.world else []:
+            if self.fleet.owner(vm.operators):
+                assert self.fleet.drained_by(vm), vm
+                owners = {self.fleet.owner(vm.drain), self.fleet.owner(vm.covered)}
+                assert OPERATOR in owners, vm
 
     @invariant()
     def what_is_raised_is_owed(self) -> None:
@@ -293,6 +313,61 @@ def test_one_may_begin_before_the_last_has_quite_ended(fleet: Fleet) -> None:
     fleet.works.pop(THERE)
     fleet._go(HERE, 1, 0.0)
     assert HERE not in fleet.works
+
+
+def drained_by_hand(fleet: Fleet) -> str:
+    name = sorted(fleet.fleet.vms)[0]
+    fleet.fleet.operator_drains(fleet.fleet.vms[name])
+    return name
+
+
+def test_rollout_is_refused_while_an_operator_drains_a_vm(fleet: Fleet) -> None:
+    drained_by_hand(fleet)
+    fleet._start(HERE, "b")
+    work = fleet.works[HERE][0]
+    fleet._go(HERE, 1000, 0.0)
+    assert work.verdict == "refused"
+    assert {vm.release for vm in fleet.fleet.all()} == {"a"}
+    assert fleet.fleet.lease() == lease.Lease()
+
+
+@pytest.mark.parametrize("wanted", ["b", "hot", "slow"])
+def test_overridden_rollout_moves_the_drained_vm_and_leaves_it_drained(
+    fleet: Fleet, wanted: str
+) -> None:
+    name = drained_by_hand(fleet)
+    fleet.roll_out(HERE, wanted, 1000, 0.0, override=True)
+    fleet.fleet.finish_boots()
+    ended = "a" if wanted in FAILING else wanted
+    assert {vm.release for vm in fleet.fleet.all()} == {ended}
+    marks = {vm.name: fleet.fleet.drained_by(vm) for vm in fleet.fleet.all()}
+    assert {vm: owner for vm, owner in marks.items() if owner} == {name: OPERATOR}
+
+
+def test_unlock_of_a_dead_run_leaves_the_operators_mark(fleet: Fleet) -> None:
+    name = drained_by_hand(fleet)
+    fleet._start(HERE, "b", override=True)
+    vm = fleet.fleet.vms[name]
+    while fleet.fleet.drained_by(vm) == OPERATOR:
+        fleet._go(HERE, 1, 0.0)
+    fleet.works.pop(HERE)
+    fleet.dead.add(f"run-{fleet.runs}")
+    assert vm.release == "a"
+    fleet.unlock(HERE, 1000)
+    assert fleet.fleet.drained_by(vm) == OPERATOR
+    fleet.the_next_run_converges(wanted="hot", machine=THERE)
+
+
+def test_mark_that_appears_midway_ends_the_rollout_and_stays(fleet: Fleet) -> None:
+    fleet.roll_out(HERE, "b", 20, 0.0)
+    work = fleet.works[HERE][0]
+    (name,) = [vm for batch in work.plan["batches"][-1:] for vm in batch["vms"]]
+    fleet.fleet.operator_drains(fleet.fleet.vms[name])
+    fleet._go(HERE, 1000, 0.0)
+    fleet.fleet.finish_boots()
+    assert work.verdict == "rolled-back"
+    assert fleet.fleet.drained_by(fleet.fleet.vms[name]) == OPERATOR
+    assert {vm.release for vm in fleet.fleet.all()} == {"a"}
 
 
 TestFleet = pytest.mark.timeout(3600)(pytest.mark.full(Fleet.TestCase))

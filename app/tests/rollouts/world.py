@@ -26,6 +26,7 @@ PIN = Pin(uri=f"{BUCKET}/pinned", generation=1, sha256=sha256(BYTES))
 OTHER = Pin(uri=f"{BUCKET}/other", generation=1, sha256=sha256(BYTES))
 MINIMUM, MAXIMUM = 3, 7
 MARK_S = 1800.0
+OPERATOR = "alice"
 
 
 class MemoryStore(Store):
@@ -93,6 +94,9 @@ RELEASES = (
 FAILING = {"bad", "slow", "broken"}
 
 
+Mark = tuple[str, float]  # owner, expiry
+
+
 @dataclass
 class Vm:
     """One VM. `boots`: the desired release that a boot under way has read, None where it is up."""
@@ -102,7 +106,9 @@ class Vm:
     release: str = ""
     boots: str | None = None
     new: bool = False  # being created or recreated, which the group knows; a reboot it does not see
-    drain: tuple[str, float] | None = None  # owner, expiry
+    drain: Mark | None = None
+    covered: Mark | None = None  # by `drain`
+    operators: Mark | None = None  # what an operator set, for the invariant
     unmarked: bool = False  # since it was drained: by a reboot, or because the mark expired
 
 
@@ -151,7 +157,10 @@ class World:
         return lease.read(self.store, lease.uri(BUCKET, FLEET)).lease
 
     def drained_by(self, vm: Vm) -> str:
-        return vm.drain[0] if vm.drain and vm.drain[1] > self.now else ""
+        return self.owner(vm.drain)
+
+    def owner(self, mark: Mark | None) -> str:
+        return mark[0] if mark and mark[1] > self.now else ""
 
     def serves(self, vm: Vm) -> bool:
         return vm.boots is None and not self.drained_by(vm)
@@ -167,6 +176,7 @@ class World:
             "ready": True,
             "why_not": "",
             "drained_by": self.drained_by(vm),
+            "drain_covers": self.owner(vm.covered) if self.drained_by(vm) else "",
             "python": "3.11",
             "platform": "p",
             "image_contracts": [1],
@@ -198,7 +208,8 @@ class World:
 
     def boot(self, vm: Vm, *, new: bool) -> None:
         """A reboot, or a fresh disk; it reads the desired release as it begins."""
-        vm.boots, vm.new, vm.drain, vm.unmarked = self.desired, vm.new or new, None, True
+        vm.boots, vm.new, vm.unmarked = self.desired, vm.new or new, True
+        vm.drain = vm.covered = vm.operators = None
 
     def finish_boots(self) -> None:
         for vm in self.all():
@@ -212,6 +223,17 @@ class World:
         self.target -= 1
         self.vms.pop(list(self.vms)[-1])
         return True
+
+    # What an operator does by playbooks/drain.yml, without a lease
+
+    def operator_drains(self, vm: Vm) -> None:
+        if vm.boots is None and self.drained_by(vm) in ("", OPERATOR):
+            vm.drain = vm.operators = (OPERATOR, self.now + MARK_S)
+            vm.covered, vm.unmarked = None, False
+
+    def operator_undrains(self, vm: Vm) -> None:
+        if vm.boots is None and self.drained_by(vm) == OPERATOR:
+            vm.drain = vm.covered = vm.operators = None
 
     # What controllers do
 
@@ -230,20 +252,26 @@ class World:
         self.target = max(self.target, self.minimum)
         self.grow()
 
-    def drain(self, actor: Actor, vm: Vm, owner: str, taken_from: str) -> None:
+    def drain(self, actor: Actor, vm: Vm, owner: str, taken_from: str, *, cover: bool) -> None:
         """As playbooks/files/vm.py does it."""
         self.act(actor)
         found = self.drained_by(vm)
-        if found and found != owner and found not in taken_from.split(","):
+        own = found in (owner, *taken_from.split(","))
+        if found and not own and not cover:
             raise StepFailed(f"{found} drains this VM already")
         if not actor.excused:
             out = {v.name for v in self.all() if self.drained_by(v) == actor.run} | {vm.name}
             assert out <= set(actor.batch), f"out of traffic: {sorted(out)}, batch {actor.batch}"
-        vm.drain, vm.unmarked = (owner, self.now + MARK_S), False
+        if not own:
+            vm.covered = vm.drain if found else None
+        until = vm.covered[1] if self.owner(vm.covered) and vm.covered else 0.0
+        vm.drain, vm.unmarked = (owner, max(self.now + MARK_S, until)), False
 
-    def undrain(self, actor: Actor, vm: Vm) -> None:
+    def undrain(self, actor: Actor, vm: Vm, owners: list[str]) -> None:
+        """As playbooks/files/vm.py does it."""
         self.act(actor)
-        vm.drain = None
+        if self.drained_by(vm) in owners:
+            vm.drain, vm.covered = vm.covered, None
 
     def activate(self, actor: Actor, vm: Vm, wanted: str, *, hot: bool) -> None:
         self.act(actor)

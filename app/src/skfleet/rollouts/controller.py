@@ -98,7 +98,7 @@ class Controller:
         desired, _ = self.desired()
         found = msgspec.convert(vms, list[plan.Vm])
         running = self._running({vm.release for vm in found} | {desired})
-        left = lease.read(self.store, self._lease)
+        left_by = self._left_by(lease.read(self.store, self._lease).lease)
         asked = msgspec.convert(options, plan.Options)
         changed, refusal = self._answers(running.get(desired), target, asked.overrides)
         made = plan.make(
@@ -109,7 +109,7 @@ class Controller:
             members=members,
             group=msgspec.convert(group, plan.Group),
             options=asked,
-            left_by=left.lease.left_by or self._dead_run(left.lease),
+            left_by=left_by,
             answers_changed=None
             if answers_may_change or changed is None
             else sum(model.labels_changed + model.probabilities_changed for model in changed),
@@ -122,7 +122,7 @@ class Controller:
             "target": msgspec.to_builtins(target),
             "desired": msgspec.to_builtins(running[desired]) if desired in running else None,
             "answers": msgspec.to_builtins(changed or []),
-            "left_by": left.lease.left_by or self._dead_run(left.lease),
+            "left_by": left_by,
             "lines": _lines(made, running.get(desired), target, changed or [], found),
         }
 
@@ -146,8 +146,7 @@ class Controller:
                 hint="`skfleet release desire ID`, then try again.",
             )
         release = msgspec.to_builtins(self.wanted(desired, None))
-        left = lease.read(self.store, self._lease)
-        left_by = left.lease.left_by or self._dead_run(left.lease)
+        left_by = self._left_by(lease.read(self.store, self._lease).lease)
         made = replacement.make(
             image=image,
             versions=msgspec.convert(versions, list[replacement.Version]),
@@ -193,6 +192,11 @@ class Controller:
         except (IntegrityError, VersionMismatch, ObjectMissing, DocumentError) as error:
             # A model that cannot be loaded here will not load there.
             return None, Refusal(code="model", words=str(error))
+
+    def _left_by(self, found: lease.Lease) -> str:
+        """The abandoned runs, commas between them: those that are known, and a holder that died since."""
+        runs = [*found.left_by.split(","), self._dead_run(found)]
+        return ",".join(dict.fromkeys(run for run in runs if run))
 
     def _dead_run(self, found: lease.Lease) -> str:
         """The run of a holder that is not at work any more."""
@@ -242,13 +246,15 @@ class Controller:
             self._remember(run, lease.write(self.store, self._lease, wanted, mine.generation))
         return dict(msgspec.to_builtins(wanted.owed) or {})
 
-    def release(self, run: str, *, mended: bool = True) -> bool:
+    def release(self, run: str, *, mended: bool = True, abandoned: bool = False) -> bool:
         """Give the lease back by an overwrite; nothing is owed any more.
 
         Not `mended`: what dead runs left lies about still, and the next rollout must know of it.
+        `abandoned`: so does what this run did, as a VM that it leaves drained.
         """
         mine = self._mine(run)
-        left = lease.Lease(left_by="" if mended else mine.lease.left_by)
+        runs = [*([] if mended else [mine.lease.left_by]), *([run] if abandoned else [])]
+        left = lease.Lease(left_by=",".join(filter(None, runs)))
         lease.write(self.store, self._lease, left, mine.generation)
         self._file(run).unlink(missing_ok=True)
         return True
@@ -361,7 +367,7 @@ def _lines(
         lines += [f"  {example}" for example in model.examples]
     if old is not None and not changed:
         lines.append("No golden prediction changes.")
-    hot = {vm.name for vm in vms if vm.release in made.hot_from}
+    hot = {vm.name for vm in vms if vm.release in made.hot_from and not vm.drained_by}
     lines.append(f"{len(made.batches)} batches, about {made.minutes:g} minutes:")
     for number, batch in enumerate(made.batches, start=1):
         how = "reload" if set(batch.vms) <= hot else "drain, restart"

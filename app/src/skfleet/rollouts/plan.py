@@ -6,7 +6,7 @@ Pure: it is made from what was looked up (VMs, group, releases), and printed by 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -30,6 +30,7 @@ class Vm(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool = False  # all of `/readyz` but the drain
     why_not: str = ""
     drained_by: str = ""  # owner of an unexpired drain mark
+    drain_covers: str = ""  # owner of the mark that it covers, which holds again afterwards
     serving: bool = False  # healthy in every load balancer
     stable: bool = True  # the group is not at work on it
     python: str = ""
@@ -107,6 +108,7 @@ OVERRIDES = {
     "unready": "a VM is not ready, and no rollout left it so",
     "unstable": "the group is creating, recreating or deleting VMs",
     "counts": "inventory and group do not have the same VMs",
+    "drained": "an operator drains a VM; it gets the release, and stays drained",
     "capacity": "too few VMs would serve meanwhile",
     "answers": "golden predictions change, and the rollout was told that none may",
 }
@@ -130,9 +132,10 @@ def make(
     run of a controller that died. `answers_changed`: golden predictions that differ, None for 'may'.
     """
     check(options)
+    runs = runs_of(left_by)
     hot = sorted(name for name, release in running.items() if is_hot(release, target))
-    moving = order([vm for vm in vms if need(vm, target.id) != "nothing"])
-    batches = batches_of(moving, vms, hot, group, options)
+    moving = order([vm for vm in vms if need(vm, target.id, runs) != "nothing"])
+    batches = batches_of(moving, vms, hot, group, options, runs)
     found = [
         *_unfit(target, vms),
         *unsafe(vms, set(members), group, left_by, first=not desired),
@@ -158,17 +161,33 @@ def make(
     )
 
 
-def need(vm: Vm, target: str) -> Need:
-    """What a VM needs: the release, only its traffic back, or nothing."""
+def runs_of(left_by: str) -> frozenset[str]:
+    """The abandoned runs, whose drain marks a rollout removes."""
+    return frozenset(left_by.split(",")) - {""}
+
+
+def drained_for(vm: Vm, runs: Collection[str]) -> str:
+    """Who drained the VM, if none of these runs did: it stays drained. Empty for nobody."""
+    owners = (vm.drained_by, vm.drain_covers)
+    return next((owner for owner in owners if owner and owner not in runs), "")
+
+
+def need(vm: Vm, target: str, runs: Collection[str] = ()) -> Need:
+    """What a VM needs: the release, only its traffic back, or nothing. `runs`: abandoned ones."""
     if vm.release != target or not vm.reachable:
         return "move"
-    return "nothing" if vm.ready and not vm.drained_by else "return"
+    return "nothing" if vm.ready and vm.drained_by not in runs else "return"
 
 
 def order(vms: Sequence[Vm]) -> list[Vm]:
     """Zone by zone. VMs that serve nobody go first in theirs: with them there is least to lose."""
-    trouble = {vm.zone for vm in vms if not vm.serving}
-    return sorted(vms, key=lambda vm: (vm.zone not in trouble, vm.zone, vm.serving, vm.name))
+    trouble = {vm.zone for vm in vms if not serves(vm)}
+    return sorted(vms, key=lambda vm: (vm.zone not in trouble, vm.zone, serves(vm), vm.name))
+
+
+def serves(vm: Vm) -> bool:
+    """Whether a VM gets traffic: load balancers may not have seen yet that it is drained."""
+    return vm.serving and not vm.drained_by
 
 
 def is_hot(running: Release, target: Release) -> bool:
@@ -198,16 +217,17 @@ def batches_of(
     hot: Sequence[str],
     group: Group,
     options: Options,
+    runs: Collection[str] = (),
     extra: int = 0,
 ) -> list[Batch]:
-    """Who moves at once, zone by zone. `extra`: VMs that have come before, and serve."""
+    """Who moves at once, zone by zone. `runs`: abandoned ones; `extra`: VMs that came, and serve."""
 
     def leaves(vm: Vm) -> bool:
         """A VM that serves nobody, or that only reloads, costs no capacity."""
-        return vm.serving and vm.release not in hot
+        return serves(vm) and vm.release not in hot
 
     required = math.ceil(options.capacity * group.target_size)
-    serving = sum(vm.serving for vm in vms) + extra
+    serving = sum(map(serves, vms)) + extra
     spare = max(1, serving - required)
     batches: list[Batch] = []
     rest = list(moving)
@@ -229,8 +249,8 @@ def batches_of(
                 surge=lacking,
             )
         )
-        # Whoever did not serve does so afterwards.
-        serving += sum(not vm.serving for vm in taken)
+        # Whoever did not serve does so afterwards, unless an operator drains it.
+        serving += sum(not serves(vm) and not drained_for(vm, runs) for vm in taken)
     return batches
 
 
@@ -270,9 +290,15 @@ def unsafe(
     away = [vm.name for vm in vms if not vm.reachable]
     if away:
         found.append(("unreachable", f"{names_of(away)} cannot be reached."))
+    runs = runs_of(left_by)
+    found += [
+        ("drained", f"{vm.name} is drained by {owner}, and stays so.")
+        for vm in vms
+        if (owner := drained_for(vm, runs))
+    ]
     for vm in vms:
         # A fleet without a release has nothing ready; what a dead controller left is mended first.
-        mended = first or left_by or vm.drained_by
+        mended = first or left_by
         if vm.reachable and not vm.ready and not mended:
             found.append(("unready", f"{vm.name} is not ready: {vm.why_not or 'no reason given'}."))
     return found

@@ -66,7 +66,7 @@ def make(
     first = plan.size_of(canary, group.target_size, "replace_canary") if moving else 0
     before = _before(image, versions, [vm.image for vm in vms])
     there = sum(vm.image == image for vm in vms)
-    batches = plan.batches_of(moving, vms, [], group, options, extra=first)
+    batches = plan.batches_of(moving, vms, [], group, options, plan.runs_of(left_by), first)
     found = plan.unsafe(vms, set(members), group, left_by, first=False)
     refusals = plan.refusals_of(found, options)
     if first and group.autoscaler_mode and not group.can_surge(first):
