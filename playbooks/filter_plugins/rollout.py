@@ -13,6 +13,7 @@ import msgspec
 
 from skfleet.compute.model import short_template
 from skfleet.rollouts import gate
+from skfleet.rollouts.autoscaling import Autoscaling, to_restore
 
 _FOUND = (
     "release",
@@ -109,6 +110,14 @@ def plan_group(info: Mapping[str, Any]) -> dict[str, Any]:
         "minimum": scaler.get("min", 0),
         "maximum": scaler.get("max", 0),
     }
+
+
+def autoscaling_to_restore(owed: Mapping[str, Any], scaler: Mapping[str, Any]) -> dict[str, Any]:
+    """Mode and minimum to set at a run's end; what somebody else changed since stays as it is."""
+    before = msgspec.convert(plain(owed), Autoscaling)
+    found = Autoscaling(mode=scaler["mode"], minimum=scaler["min"])
+    restored: dict[str, Any] = msgspec.to_builtins(to_restore(before, found))
+    return restored
 
 
 def beside(names: Sequence[str], hostvars: Any, target: str) -> str:
@@ -355,6 +364,7 @@ class FilterModule:
             "failed_vms": failed_vms,
             "complete": complete,
             "plan_group": plan_group,
+            "autoscaling_to_restore": autoscaling_to_restore,
             "beside": beside,
             "untouched": untouched,
             "of_image": of_image,

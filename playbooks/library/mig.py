@@ -64,6 +64,10 @@ options:
   minimum:
     description: The autoscaler's minimum, in VMs.
     type: int
+  only_raise:
+    description: Leave a minimum that is larger already.
+    type: bool
+    default: false
   size:
     description: Target size of C(resize), or the number that C(wait_serving) waits for; in VMs.
     type: int
@@ -124,6 +128,10 @@ backends:
   returned: with info and wait_health
 before:
   description: What was set before.
+  type: dict
+  returned: with autoscaler
+after:
+  description: What is set now.
   type: dict
   returned: with autoscaler
 seconds:
@@ -219,7 +227,9 @@ class Mig:
         before = {"mode": policy.mode, "min": policy.min_num_replicas}
         mode = self.options["mode"] or policy.mode
         minimum = self.options["minimum"]
-        after = {"mode": mode, "min": policy.min_num_replicas if minimum is None else minimum}
+        if minimum is None or (self.options["only_raise"] and minimum < policy.min_num_replicas):
+            minimum = policy.min_num_replicas
+        after = {"mode": mode, "min": minimum}
         changed = before != after
         if changed and not self.module.check_mode:
             self.api.set_autoscaler(found.name, mode=after["mode"], minimum=after["min"])
@@ -385,6 +395,7 @@ SPECIFICATION: dict[str, Any] = {
         "instances": {"type": "list", "elements": "str", "default": []},
         "mode": {"choices": ["ON", "OFF", "ONLY_SCALE_OUT", "ONLY_UP"]},
         "minimum": {"type": "int"},
+        "only_raise": {"type": "bool", "default": False},
         "size": {"type": "int"},
         "versions": {"type": "list", "elements": "dict", "default": []},
         "state": {"choices": ["HEALTHY", "UNHEALTHY"]},

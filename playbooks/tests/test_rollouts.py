@@ -96,7 +96,7 @@ OVERRIDE = {"rollout_override": ["drained"], "rollout_reason": "it is looked at"
 
 
 def test_a_vm_that_an_operator_drains_stays_drained(at_a: Fleet) -> None:
-    """No rollout begins beside it unless it is told to; then the VM moves, forth and back, and stays drained."""
+    """A rollout is refused; one that is overridden moves the VM, forth and back, and leaves it drained."""
     vm = at_a.shell.status()[0]["name"]
     alice, bob = {"SKFLEET_OPERATOR": "alice"}, {"SKFLEET_OPERATOR": "bob"}
     assert at_a.playbook("drain", env=alice, host=vm).code == 0

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from skfleet.errors import LostRace
 from skfleet.rollouts.controller import Controller
 
@@ -29,6 +31,12 @@ TTL_S, SETTLE_S, STAGE_S, HEALTH_S, READY_S, SOAK_S = 600.0, 600.0, 60.0, 150.0,
 Tasks = Iterator[float]
 
 
+def restore(world: World, actor: Actor, owed: Any) -> None:
+    """tasks/restore_autoscaler.yml"""
+    back = filters.autoscaling_to_restore(owed, {"mode": world.mode, "min": world.minimum})
+    world.set_autoscaler(actor, back["mode"], back["minimum"])
+
+
 class Rollout:
     """One run of rollout.yml."""
 
@@ -36,7 +44,7 @@ class Rollout:
         self, world: World, actor: Actor, directory: Path, target: str, *, override: bool = False
     ) -> None:
         self.world, self.actor, self.target = world, actor, target
-        self.overrides = ["drained"] if override else []
+        self.overrides = ["drained", "capacity"] if override else []
         self.controller = Controller(world.store, BUCKET, FLEET, directory)
         self.hostvars: dict[str, dict[str, Any]] = {}
         self.fleet: list[str] = []
@@ -165,8 +173,9 @@ class Rollout:
     def _give_back(self, *, mended: bool) -> Tasks:
         self._hold()
         yield 1
-        if self.owed:
-            self.world.set_autoscaler(self.actor, self.owed["mode"], self.owed["minimum"])
+        owed = self.controller.found_lease()["owed"]
+        if owed is not None:
+            restore(self.world, self.actor, owed)
             yield 2
         self.controller.release(self.actor.run, mended=mended)
 
@@ -199,7 +208,10 @@ class Rollout:
                 if forward and not hot:
                     self._hold()
                     minimum = min(self.owed["minimum"] + len(actor.batch), MAXIMUM)
-                    world.set_autoscaler(actor, None, minimum)
+                    minimum = max(minimum, world.minimum)
+                    self.controller.owe(actor.run, world.mode, world.minimum, raise_to=minimum)
+                    yield 1
+                    world.set_autoscaler(actor, None, max(minimum, world.minimum))
                     yield SETTLE_S
                 self._hold()
                 facts["rollout_touched"] = True
@@ -297,8 +309,7 @@ class Unlock:
                 self.world.undrain(self.actor, vm, filters.lease_runs(found))
             yield HEALTH_S
         if found["owed"] is not None:
-            owed = found["owed"]
-            self.world.set_autoscaler(self.actor, owed["mode"], owed["minimum"])
+            restore(self.world, self.actor, found["owed"])
             yield 2
         self.controller.release(self.actor.run, mended=not left)
         self.verdict = "unlocked"

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from skfleet.errors import LostRace
 from skfleet.rollouts import changes, controller, lease
+from skfleet.rollouts.autoscaling import Autoscaling, to_restore
 
 from .playbook import TTL_S, Rollout, Unlock
 from .world import FAILING, MARK_S, MAXIMUM, MINIMUM, OPERATOR, RELEASES, Actor, World
@@ -107,7 +108,7 @@ class Fleet(RuleBasedStateMachine):
         if len(self.works) > 1 or self.held_last != actor.run or fleet.stained:
             return  # the next one is, or was, at work already
         if work.verdict in ("rolled-out", "rolled-back"):
-            assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM), "given back"
+            assert (fleet.mode, fleet.minimum) == ("ON", fleet.operators_minimum), "restored"
             assert fleet.lease() == lease.Lease(), "nothing is owed any more"
             marks = {fleet.drained_by(vm) for vm in fleet.all()}
             assert marks <= {"", OPERATOR}, "still drained"
@@ -190,6 +191,10 @@ class Fleet(RuleBasedStateMachine):
         (self.fleet.operator_drains if drained else self.fleet.operator_undrains)(vm)
 
     @rule()
+    def lower_the_minimum_by_hand(self) -> None:
+        self.fleet.operator_lowers_minimum()
+
+    @rule()
     def boots_end(self) -> None:
         self.fleet.finish_boots()
         for vm in self.fleet.all():
@@ -217,7 +222,7 @@ class Fleet(RuleBasedStateMachine):
         self._go(machine, 10_000, 0.1)
         assert work.verdict in ("rolled-out", "rolled-back", "nothing"), work.verdict
         fleet.finish_boots()
-        assert (fleet.mode, fleet.minimum) == ("ON", MINIMUM)
+        assert (fleet.mode, fleet.minimum) == ("ON", fleet.operators_minimum)
         assert fleet.lease() == lease.Lease()
         assert {vm.release for vm in fleet.all()} == {fleet.desired}
         for vm in fleet.all():
@@ -243,9 +248,13 @@ class Fleet(RuleBasedStateMachine):
     def what_is_raised_is_owed(self) -> None:
         if self.world is None or self.fleet.stained:
             return
-        if (self.fleet.mode, self.fleet.minimum) != ("ON", MINIMUM):
+        wanted = Autoscaling(mode="ON", minimum=self.fleet.operators_minimum)
+        found = Autoscaling(mode=self.fleet.mode, minimum=self.fleet.minimum)
+        if found != wanted:
             owed = self.fleet.lease().owed
-            assert owed == lease.Autoscaling(mode="ON", minimum=MINIMUM), owed
+            assert owed is not None
+            back = to_restore(owed, found)
+            assert (back.mode, back.minimum) == (wanted.mode, wanted.minimum), owed
 
 
 @pytest.fixture
@@ -306,8 +315,9 @@ def test_a_controller_that_slept_past_its_lease_changes_nothing_more(fleet: Flee
 
 def test_one_may_begin_before_the_last_has_quite_ended(fleet: Fleet) -> None:
     """What a dead one left by then is not the last one's."""
-    fleet.roll_out(HERE, "slow", 31, 0.0)
-    assert fleet.works[HERE][0].verdict == "rolled-back"
+    fleet.roll_out(HERE, "slow", 0, 0.0)
+    while fleet.works[HERE][0].verdict != "rolled-back":
+        fleet._go(HERE, 1, 0.0)
     fleet.roll_out(THERE, "a", 0, 0.0)
     fleet._go(THERE, 4, 0.0)
     fleet.works.pop(THERE)
@@ -368,6 +378,15 @@ def test_mark_that_appears_midway_ends_the_rollout_and_stays(fleet: Fleet) -> No
     assert work.verdict == "rolled-back"
     assert fleet.fleet.drained_by(fleet.fleet.vms[name]) == OPERATOR
     assert {vm.release for vm in fleet.fleet.all()} == {"a"}
+
+
+@pytest.mark.parametrize("wanted", ["b", "slow"])
+def test_minimum_that_an_operator_sets_midway_is_not_undone(fleet: Fleet, wanted: str) -> None:
+    fleet.roll_out(HERE, wanted, 20, 0.0)
+    assert (fleet.fleet.mode, fleet.fleet.minimum) == ("ONLY_SCALE_OUT", MINIMUM + 1)
+    fleet.fleet.operator_lowers_minimum()
+    fleet._go(HERE, 1000, 0.0)
+    assert (fleet.fleet.mode, fleet.fleet.minimum) == ("ON", MINIMUM - 1)
 
 
 TestFleet = pytest.mark.timeout(3600)(pytest.mark.full(Fleet.TestCase))

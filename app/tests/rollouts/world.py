@@ -138,6 +138,7 @@ class World:
         operations.desire(self.store, BUCKET, FLEET, "a", by="t")
         self.vms: dict[str, Vm] = {}
         self.target, self.mode, self.minimum = vms, "ON", MINIMUM
+        self.operators_minimum = MINIMUM
         self._named = 0
         self.actors: list[Actor] = []
         # A controller that slept, or was fenced by force, has ended the task that it was in: what no
@@ -234,6 +235,10 @@ class World:
     def operator_undrains(self, vm: Vm) -> None:
         if vm.boots is None and self.drained_by(vm) == OPERATOR:
             vm.drain = vm.covered = vm.operators = None
+
+    def operator_lowers_minimum(self) -> None:
+        """As an operator or Terraform does it, whatever is at work; no run sets as few."""
+        self.minimum = self.operators_minimum = MINIMUM - 1
 
     # What controllers do
 

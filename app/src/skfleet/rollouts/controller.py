@@ -27,6 +27,7 @@ from skfleet.errors import (
 from skfleet.releases import operations
 from skfleet.releases.release import Release
 from skfleet.rollouts import changes, evidence, lease, plan, replacement
+from skfleet.rollouts.autoscaling import Autoscaling
 from skfleet.rollouts.plan import Refusal
 
 
@@ -238,10 +239,13 @@ class Controller:
         self._remember(run, lease.write(self.store, self._lease, renewed, mine.generation))
         return True
 
-    def owe(self, run: str, mode: str, minimum: int) -> dict[str, Any]:
-        """Note the autoscaler's settings before they are changed; returns what is to be given back."""
+    def owe(self, run: str, mode: str, minimum: int, raise_to: int | None = None) -> dict[str, Any]:
+        """Note the autoscaler's settings before they are changed; returns what is to be given back.
+
+        `mode` and `minimum` as found now; `raise_to`: the minimum that is about to be set.
+        """
         mine = self._mine(run)
-        wanted = lease.owing(mine.lease, lease.Autoscaling(mode=mode, minimum=minimum))
+        wanted = lease.owing(mine.lease, Autoscaling(mode=mode, minimum=minimum), raise_to)
         if wanted != mine.lease:
             self._remember(run, lease.write(self.store, self._lease, wanted, mine.generation))
         return dict(msgspec.to_builtins(wanted.owed) or {})

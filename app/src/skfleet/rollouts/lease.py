@@ -19,17 +19,11 @@ from skfleet import documents
 from skfleet.artifacts.store import Store
 from skfleet.documents import Document
 from skfleet.errors import LostRace, SkfleetError
+from skfleet.rollouts.autoscaling import Autoscaling, to_restore
 
 
 class LeaseHeld(SkfleetError):
     """Another controller holds the lease, and may be alive."""
-
-
-class Autoscaling(msgspec.Struct, frozen=True, kw_only=True):
-    """An autoscaler's settings before a rollout touched them. `minimum`: VMs."""
-
-    mode: str
-    minimum: int
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +95,15 @@ def renewed(mine: Lease, ttl_s: float, now: float) -> Lease:
     return msgspec.structs.replace(mine, expires_at=now + ttl_s)
 
 
-def owing(mine: Lease, before: Autoscaling) -> Lease:
-    """The lease that owes these settings; what a dead predecessor found goes before."""
-    return mine if mine.owed is not None else msgspec.structs.replace(mine, owed=before)
+def owing(mine: Lease, found: Autoscaling, raise_to: int | None = None) -> Lease:
+    """The lease that owes the settings that were found; what a run changed of them, as it was before.
+
+    `raise_to`: the minimum that this run is about to set.
+    """
+    owed = found if mine.owed is None else to_restore(mine.owed, found)
+    if raise_to not in (None, found.minimum, *owed.raised_to):
+        owed = msgspec.structs.replace(owed, raised_to=[*owed.raised_to, raise_to])
+    return msgspec.structs.replace(mine, owed=owed)
 
 
 def write(store: Store, address: str, lease: Lease, seen: int) -> Held:
