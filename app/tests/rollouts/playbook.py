@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from skfleet.errors import LostRace
 from skfleet.rollouts.controller import Controller
 
