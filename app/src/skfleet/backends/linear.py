@@ -96,9 +96,12 @@ def load(directory: Path, manifest: Manifest) -> LinearBackend:
         link = form.get("link", "logit")
         if link not in LINKS:
             raise ValueError(f"link '{link}' is not known to this build")
+        weights = np.asarray(form["coefficients"], dtype=np.float64)
+        intercept = np.asarray(form["intercept"], dtype=np.float64)
+        _check_shapes(weights, intercept, link, manifest)
         return LinearBackend(
-            np.asarray(form["coefficients"], dtype=np.float64).reshape(-1, len(manifest.features)),
-            np.asarray(form["intercept"], dtype=np.float64),
+            weights,
+            intercept,
             manifest.classes,
             link,
             bool(manifest.outputs),
@@ -109,3 +112,23 @@ def load(directory: Path, manifest: Manifest) -> LinearBackend:
             where=str(directory / FILE_NAME),
             hint="Publish the model again.",
         ) from error
+
+
+def _check_shapes(
+    weights: npt.NDArray[np.float64],
+    intercept: npt.NDArray[np.float64],
+    link: str,
+    manifest: Manifest,
+) -> None:
+    """Raise ValueError unless the numbers are finite and of the manifest's features and classes."""
+    if weights.ndim != 2 or weights.shape[1] != len(manifest.features):
+        raise ValueError(
+            f"coefficients {weights.shape} are not of {len(manifest.features)} columns"
+        )
+    if intercept.shape != (len(weights),):
+        raise ValueError(f"{intercept.shape} intercepts for {len(weights)} outputs")
+    if not (np.isfinite(weights).all() and np.isfinite(intercept).all()):
+        raise ValueError("a coefficient or intercept is not finite")
+    classes = len(manifest.classes)
+    if link != "identity" and len(weights) != (1 if classes == 2 else classes):
+        raise ValueError(f"{len(weights)} outputs for {classes} classes")

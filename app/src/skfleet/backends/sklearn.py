@@ -15,13 +15,14 @@ import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
 from skfleet.artifacts.manifest import Manifest
+from skfleet.backends import structure
 from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"
 # Types beyond skops' own defaults that this server loads; extend it here, by review. All are scikit-learn's
-# own holders of numbers: none runs what a file says. Trees and neighbours are C structures, which damaged
-# numbers may crash; what is loaded has the digest that its publisher gave it.
+# own holders of numbers: none runs what a file says. `structure.check` refuses trees, neighbours and the like
+# whose numbers would crash compiled code.
 TRUSTED_TYPES: tuple[str, ...] = (
     # Categorical boosting checks its columns by a partial; what a partial calls must be trusted itself.
     "functools.partial",
@@ -106,4 +107,6 @@ def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
     sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", InconsistentVersionWarning)
-        return SklearnBackend(skops.io.load(path, trusted=list(TRUSTED_TYPES)), manifest)
+        estimator = skops.io.load(path, trusted=list(TRUSTED_TYPES))
+    structure.check(estimator, len(manifest.features), str(path))
+    return SklearnBackend(estimator, manifest)

@@ -17,6 +17,7 @@ import sklearn
 from skfleet.artifacts.manifest import Feature, Manifest
 from skfleet.artifacts.proving import Reference, random_rows
 from skfleet.artifacts.publish import MAX_SHARE, MIN_GOLDEN, write_artefact
+from skfleet.backends import structure
 from skfleet.backends.sklearn import TRUSTED_TYPES
 from skfleet.errors import ConfigurationError, DocumentError, IntegrityError
 from skfleet.imports import report, scan
@@ -55,6 +56,7 @@ def import_model(
     facts, estimator = unpickled.facts, unpickled.estimator
     table = None if data is None else _read(data)
     features = _features(estimator, facts, table, name)
+    structure.check(estimator, len(features), str(path))
     reference = Reference(estimator, features)
     rows = None if table is None else _rows(table, features)
     comparison = None

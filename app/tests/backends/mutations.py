@@ -1,0 +1,151 @@
+"""Damages model files and predicts with what the backend still loads: `python mutations.py KIND COUNT`.
+
+Each mutation runs in a process of its own. Prints one JSON object: how many files were refused, answered or
+raised, and the seeds whose process was killed by a signal or did not end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import skops.io
+from sklearn import cluster, ensemble, neighbors, svm, tree
+from sklearn.datasets import load_diabetes, load_iris
+
+from skfleet.backends import structure
+from skfleet.backends.sklearn import TRUSTED_TYPES
+from skfleet.errors import IntegrityError
+
+LIMIT_S = 20
+MEMORY_BYTES = 6 << 30
+POSITIONS = (0, 1, -1, 7, 100, 10**6, 2**31 - 1, -5, -(10**6))
+NUMBERS = (*POSITIONS, float("nan"), float("inf"), 1e308)
+
+X, Y = load_iris(return_X_y=True)
+NUMERIC, TARGET = (part[: len(X)] for part in load_diabetes(return_X_y=True))
+NUMERIC = NUMERIC[:, : X.shape[1]]
+CATEGORICAL = np.c_[(X[:, 0] * 2).astype(int) % 7, X[:, 1:]]
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "tree": lambda: tree.DecisionTreeClassifier().fit(X, Y),
+    "forest": lambda: ensemble.RandomForestClassifier(3).fit(X, Y),
+    "boosting": lambda: ensemble.GradientBoostingClassifier(n_estimators=3).fit(X, Y),
+    "boosting regressor": lambda: ensemble.GradientBoostingRegressor(n_estimators=3).fit(
+        NUMERIC, TARGET
+    ),
+    "histogram boosting": lambda: ensemble.HistGradientBoostingClassifier(
+        max_iter=3, categorical_features=[0]
+    ).fit(CATEGORICAL, Y),
+    "bagging": lambda: ensemble.BaggingClassifier(n_estimators=3, max_features=2).fit(X, Y),
+    "isolation forest": lambda: ensemble.IsolationForest(n_estimators=3).fit(X),
+    "neighbours": lambda: neighbors.KNeighborsClassifier().fit(X, Y),
+    "neighbours, brute force": lambda: neighbors.KNeighborsClassifier(algorithm="brute").fit(X, Y),
+    "neighbours within a radius": lambda: neighbors.RadiusNeighborsClassifier(
+        radius=5.0, algorithm="brute"
+    ).fit(X, Y),
+    "support vectors": lambda: svm.SVC().fit(X, Y),
+    "support vector regressor": lambda: svm.SVR().fit(NUMERIC, TARGET),
+    "clusters": lambda: cluster.KMeans(3, n_init=1).fit(X),
+    "bisecting clusters": lambda: cluster.BisectingKMeans(3).fit(X),
+}
+
+
+def damage(data: bytes, chance: random.Random) -> bytes:
+    """The skops file with one or two arrays, or a number of its schema, replaced."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    arrays = [name for name in files if name.endswith(".npy")]
+    for name in chance.choices(arrays, k=chance.choice((1, 1, 2))):
+        array = _damage_array(np.load(io.BytesIO(files[name]), allow_pickle=False), chance)
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        files[name] = buffer.getvalue()
+    if chance.random() < 0.3:
+        schema = files["schema.json"].decode()
+        numbers = list(re.finditer(r'"content": "(-?\d+)"', schema))
+        if numbers:
+            found = chance.choice(numbers)
+            value = str(chance.choice(POSITIONS))
+            schema = schema[: found.start(1)] + value + schema[found.end(1) :]
+        files["schema.json"] = schema.encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _damage_array(array: Any, chance: random.Random) -> Any:
+    how = chance.random()
+    if array.size and (array.dtype.names or how < 0.6):
+        flat = array.reshape(-1).copy()
+        place = chance.randrange(flat.size)
+        field = flat[chance.choice(array.dtype.names)] if array.dtype.names else flat
+        with contextlib.suppress(OverflowError, ValueError, TypeError):  # the type cannot hold it
+            field[place] = chance.choice(POSITIONS if array.dtype.names else NUMBERS)
+        return flat.reshape(array.shape)
+    if array.ndim and how < 0.8:
+        return array[: max(0, len(array) - chance.choice((1, 2, 5)))]
+    if array.ndim > 1 and how < 0.9:
+        return np.ascontiguousarray(array[:, :-1])
+    return np.concatenate([array, array]) if array.ndim else array
+
+
+def outcome(data: bytes, seed: int, checked: bool) -> int:
+    """0 answered, 1 refused, 2 raised; does not return where the process dies."""
+    try:
+        chance = random.Random(seed)  # noqa: S311 - not a secret
+        estimator = skops.io.loads(damage(data, chance), trusted=list(TRUSTED_TYPES))
+        if checked:
+            structure.check(estimator, X.shape[1], "test")
+    except (IntegrityError, Exception):  # noqa: BLE001 - the backend refuses whatever cannot be read
+        return 1
+    rows = np.random.default_rng(0).normal(3, 3, (200, X.shape[1]))
+    try:
+        for count in (1, 200):
+            estimator.predict(rows[:count])
+            if hasattr(estimator, "predict_proba"):
+                estimator.predict_proba(rows[:count])
+    except Exception:  # noqa: BLE001
+        return 2
+    return 0
+
+
+def run(kind: str, count: int, checked: bool) -> dict[str, Any]:
+    """Damage a model of this kind `count` times."""
+    data = skops.io.dumps(KINDS[kind]())
+    found = [0, 0, 0]
+    died: list[tuple[int, int]] = []
+    for seed in range(count):
+        pid = os.fork()
+        if pid == 0:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            signal.alarm(LIMIT_S)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            os._exit(outcome(data, seed, checked))
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status):
+            died.append((seed, os.WTERMSIG(status)))
+        else:
+            found[os.WEXITSTATUS(status)] += 1
+    return {"answered": found[0], "refused": found[1], "raised": found[2], "died": died}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    result = run(sys.argv[1], int(sys.argv[2]), checked=sys.argv[3:] != ["unchecked"])
+    print(json.dumps(result))  # noqa: T201 - the answer
