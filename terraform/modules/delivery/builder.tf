@@ -21,6 +21,7 @@ resource "google_project_iam_custom_role" "builder" {
     "compute.disks.useReadOnly",
     "compute.globalOperations.get",
     "compute.images.create",
+    "compute.images.deprecate", # called for every image, whether it is to be deprecated or not
     "compute.images.get",
     "compute.images.getFromFamily",
     "compute.images.list",
@@ -61,4 +62,11 @@ resource "google_project_iam_member" "builder_tunnel" {
     description = "Port 22 alone."
     expression  = "destination.port == 22"
   }
+}
+
+# Packer registers a key with OS Login, and Ansible becomes root on the VM.
+resource "google_project_iam_member" "builder_login" {
+  project = var.project.id
+  role    = "roles/compute.osAdminLogin"
+  member  = google_service_account.this["builder"].member
 }

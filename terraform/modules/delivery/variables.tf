@@ -21,7 +21,7 @@ variable "name" {
 }
 
 variable "github" {
-  description = "The repository whose workflows may act here, and its numeric ids (`gh api repos/OWNER/NAME --jq '.id,.owner.id'`): names can be taken over, ids cannot."
+  description = "The repository whose workflows may act here, and its numeric ids (`gh api repos/OWNER/NAME --jq '.id,.owner.id'`). The ids decide; the name is a description: names can be taken over, ids cannot."
   type = object({
     repository    = string
     repository_id = string
@@ -55,6 +55,12 @@ variable "environments" {
   validation {
     condition     = length(var.environments.deploy) > 0 && length(distinct(concat([var.environments.plan, var.environments.bake, var.environments.publish], var.environments.deploy))) == 3 + length(var.environments.deploy)
     error_message = "environments must all differ: an environment shared by two roles would give each the rights of the other."
+  }
+
+  validation {
+    # They stand in the provider's condition and at the end of IAM members.
+    condition     = alltrue([for e in concat([var.environments.plan, var.environments.bake, var.environments.publish], var.environments.deploy) : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", e))])
+    error_message = "environments must have 1 to 64 letters, digits, dots, dashes or underscores, and start with a letter or digit."
   }
 }
 

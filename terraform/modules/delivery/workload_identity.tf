@@ -6,25 +6,29 @@ resource "google_iam_workload_identity_pool" "this" {
   description               = "Jobs of ${var.github.repository}."
 }
 
+# Trust is bound to claims that neither a rename nor GitHub's form of the subject changes: the subject reads repo:OWNER/NAME:… in
+# repositories made before 15 July 2026 and repo:OWNER@ID/NAME@ID:… in later and renamed ones, and nothing here reads it.
 resource "google_iam_workload_identity_pool_provider" "this" {
-  #checkov:skip=CKV_GCP_125:The scanner knows one equality on sub. This condition pins the repository by its numeric id and admits jobs of an environment alone; every grant below names one exact subject.
+  #checkov:skip=CKV_GCP_125:The scanner knows one equality on sub. This condition pins the repository and its owner by their numeric ids and admits jobs of the named environments alone.
   project                            = var.project.id
   workload_identity_pool_id          = google_iam_workload_identity_pool.this.workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub"
 
   attribute_mapping = {
-    "google.subject"          = "assertion.sub"
+    # Google takes 127 bytes, which GitHub's own subject can exceed.
+    "google.subject"          = "assertion.repository_id + ':' + assertion.environment"
     "attribute.repository_id" = "assertion.repository_id"
     "attribute.environment"   = "assertion.environment"
     "attribute.ref"           = "assertion.ref"
   }
 
-  # Whoever is refused here has no identity at all, whatever is granted below. Only jobs in an environment carry the claim.
+  # Whoever is refused here has no identity at all, whatever is granted below. A job outside an environment lacks the claim,
+  # which is a refusal too.
   attribute_condition = join(" && ", [
     "assertion.repository_id == '${var.github.repository_id}'",
     "assertion.repository_owner_id == '${var.github.owner_id}'",
-    "assertion.sub.startsWith('repo:${var.github.repository}:environment:')",
+    "assertion.environment in [${join(", ", [for e in sort(flatten(values(local.environments))) : "'${e}'"])}]",
   ])
 
   oidc {
@@ -48,7 +52,7 @@ locals {
     deployer  = "Rolls releases out."
   }
 
-  subjects = merge([
+  workloads = merge([
     for role, environments in local.environments : {
       for e in environments : "${role}-${e}" => { role = role, environment = e }
     }
@@ -64,11 +68,11 @@ resource "google_service_account" "this" {
   description  = local.descriptions[each.key]
 }
 
-# One exact subject, repository and environment: not any job of the repository.
+# Jobs of one environment each. The pool has one provider, whose condition pins the repository.
 resource "google_service_account_iam_member" "workload" {
-  for_each = local.subjects
+  for_each = local.workloads
 
   service_account_id = google_service_account.this[each.value.role].name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.this.name}/subject/repo:${var.github.repository}:environment:${each.value.environment}"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.this.name}/attribute.environment/${each.value.environment}"
 }

@@ -23,8 +23,13 @@ run "only_this_repository_in_an_environment" {
   command = plan
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.this.attribute_condition == "assertion.repository_id == '1000' && assertion.repository_owner_id == '2000' && assertion.sub.startsWith('repo:example/skfleet:environment:')"
-    error_message = "Identities must be those of this repository's jobs in an environment."
+    condition     = google_iam_workload_identity_pool_provider.this.attribute_condition == "assertion.repository_id == '1000' && assertion.repository_owner_id == '2000' && assertion.environment in ['bake', 'canary', 'plan', 'production', 'publish']"
+    error_message = "Identities must be those of this repository's jobs in a known environment."
+  }
+
+  assert {
+    condition     = !anytrue([for expression in concat([google_iam_workload_identity_pool_provider.this.attribute_condition], values(google_iam_workload_identity_pool_provider.this.attribute_mapping)) : strcontains(expression, "assertion.sub") || strcontains(expression, "assertion.repository ") || strcontains(expression, "example/skfleet")])
+    error_message = "Nothing may be bound to the subject's form or to the repository's name: GitHub changes both."
   }
 
   assert {
@@ -33,8 +38,8 @@ run "only_this_repository_in_an_environment" {
   }
 
   assert {
-    condition     = { for k, m in google_service_account_iam_member.workload : k => m.member } == { for k, e in { planner-plan = "plan", builder-bake = "bake", publisher-publish = "publish", deployer-canary = "canary", deployer-production = "production" } : k => "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/skfleet-github/subject/repo:example/skfleet:environment:${e}" }
-    error_message = "Every role must be taken by one exact subject, never by any job."
+    condition     = { for k, m in google_service_account_iam_member.workload : k => m.member } == { for k, e in { planner-plan = "plan", builder-bake = "bake", publisher-publish = "publish", deployer-canary = "canary", deployer-production = "production" } : k => "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/skfleet-github/attribute.environment/${e}" }
+    error_message = "Every role must be taken by the jobs of its environments, never by any job."
   }
 
   assert {
@@ -66,6 +71,11 @@ run "least_privilege" {
   assert {
     condition     = !anytrue([for p in google_project_iam_custom_role.builder.permissions : strcontains(p, "IamPolicy") || startswith(p, "iam.") || strcontains(p, "firewalls")])
     error_message = "The builder must not touch IAM or firewalls."
+  }
+
+  assert {
+    condition     = google_project_iam_member.builder_login.role == "roles/compute.osAdminLogin"
+    error_message = "The builder must be able to log in to the VM that it bakes on, as root."
   }
 }
 
@@ -108,6 +118,12 @@ run "refuses_an_environment_for_two_roles" {
   command         = plan
   expect_failures = [var.environments]
   variables { environments = { plan = "production" } }
+}
+
+run "refuses_an_environment_that_could_leave_its_quotes" {
+  command         = plan
+  expect_failures = [var.environments]
+  variables { environments = { plan = "plan'] || ['x" } }
 }
 
 run "refuses_an_address_for_an_account" {
