@@ -94,9 +94,10 @@ variable "edge" {
       max_ejection_percent         = number
     })
     timeouts = object({
-      request_s          = number
-      drain_s            = number
-      client_keepalive_s = number
+      request_s           = number
+      drain_s             = number
+      client_keepalive_s  = number
+      backend_keepalive_s = optional(number, 600)
     })
   })
   nullable = false

@@ -113,7 +113,7 @@ run "timeouts_and_retries_are_those_of_edge_yml" {
   }
 
   assert {
-    condition     = google_compute_url_map.this.default_route_action[0].timeout[0].seconds == "5" && google_compute_target_https_proxy.this.http_keep_alive_timeout_sec == 610
+    condition     = google_compute_url_map.this.default_route_action[0].timeout[0].seconds == "5" && google_compute_target_https_proxy.this.http_keep_alive_timeout_sec == yamldecode(file("../../../edge.yml")).timeouts.client_keepalive_s
     error_message = "Timeouts must be those that the local fleet uses."
   }
 }
@@ -281,7 +281,7 @@ run "refuses_no_backend" {
 run "refuses_draining_shorter_than_a_request" {
   command         = plan
   expect_failures = [var.edge]
-  variables { edge = merge(yamldecode(file("../../../edge.yml")), { timeouts = { request_s = 5, drain_s = 4, client_keepalive_s = 610 } }) }
+  variables { edge = merge(yamldecode(file("../../../edge.yml")), { timeouts = { request_s = 5, drain_s = 4, client_keepalive_s = 600 } }) }
 }
 
 run "refuses_retries_that_outlast_the_request" {

@@ -1,0 +1,4 @@
+output "numbers" {
+  description = "The numbers, each within its bounds."
+  value       = var.numbers
+}
