@@ -13,7 +13,7 @@ locals {
       iap = {
         audiences = concat(
           [module.edge_external.iap_audience],
-          contains(keys(local.serving), region) && var.internal.iap.enabled ? [module.edge_internal.iap_audiences[region]] : [],
+          contains(keys(local.serving), region) && var.internal.iap.enabled ? module.edge_internal.iap_audiences[region] : [],
         )
       }
       internal = {

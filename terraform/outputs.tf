@@ -40,6 +40,8 @@ output "ansible" {
       url       = module.edge_internal.url
       addresses = module.edge_internal.addresses
       identity  = var.internal.identity
+      # Region => what IAP may sign for there; the doctor compares with a real call.
+      iap_audiences = module.edge_internal.iap_audiences
     }
 
     loadgen = {

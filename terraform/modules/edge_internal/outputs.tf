@@ -18,10 +18,13 @@ output "url_map" {
   value       = "${var.name}-internal"
 }
 
+# Google documents the audience of global backend services alone, and its own examples of regional ones differ in `region/`. Both
+# name the same backend service, so a VM takes either.
 output "iap_audiences" {
-  description = "Region => audience of IAP's signed header; empty without IAP."
+  description = "Region => audiences that IAP's signed header may bear, in both forms seen; empty without IAP."
   value = {
-    for region, b in google_compute_region_backend_service.this :
-    region => "/projects/${var.project.number}/region/${region}/backendServices/${b.generated_id}" if var.iap.enabled
+    for region, b in google_compute_region_backend_service.this : region => [
+      for place in ["region/${region}", region] : "/projects/${var.project.number}/${place}/backendServices/${b.generated_id}"
+    ] if var.iap.enabled
   }
 }

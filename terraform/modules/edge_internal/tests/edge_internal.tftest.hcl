@@ -160,8 +160,8 @@ run "iap_inside_speaks_to_the_iap_listener" {
   }
 
   assert {
-    condition     = output.iap_audiences["europe-west1"] == "/projects/123456789012/region/europe-west1/backendServices/987654321098765432"
-    error_message = "A regional audience must name the region."
+    condition     = output.iap_audiences["europe-west1"] == ["/projects/123456789012/region/europe-west1/backendServices/987654321098765432", "/projects/123456789012/europe-west1/backendServices/987654321098765432"]
+    error_message = "A regional audience must be known in both forms."
   }
 
   assert {
@@ -236,7 +236,7 @@ run "refuses_members_of_an_iap_that_is_off" {
 run "refuses_draining_shorter_than_a_request" {
   command         = plan
   expect_failures = [var.edge]
-  variables { edge = merge(yamldecode(file("../../../edge.yml")), { timeouts = { request_s = 5, drain_s = 4, client_keepalive_s = 610 } }) }
+  variables { edge = merge(yamldecode(file("../../../edge.yml")), { timeouts = { request_s = 5, drain_s = 4, client_keepalive_s = 600 } }) }
 }
 
 run "refuses_retries_that_outlast_the_request" {
