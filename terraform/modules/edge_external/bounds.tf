@@ -13,8 +13,8 @@ locals {
     # Fixed: another number would only be true of the local fleet.
     { key = "timeouts.backend_keepalive_s", value = var.edge.timeouts.backend_keepalive_s, min = 600, max = 600, product = "global external Application Load Balancer" },
     { key = "retries.attempts", value = var.edge.retries.attempts, min = 1, max = 25, product = "URL map" },
-    # A try lasts a non-zero time, in nanoseconds.
-    { key = "retries.per_try_timeout_s", value = var.edge.retries.per_try_timeout_s, min = 0.000000001, max = 315576000000, product = "URL map", whole = false },
+    # A try lasts a non-zero time; a millisecond is the least that Envoy, the local load balancer, tells apart.
+    { key = "retries.per_try_timeout_s", value = var.edge.retries.per_try_timeout_s, min = 0.001, max = 315576000000, product = "URL map", whole = false },
     { key = "outliers.consecutive_gateway_failures", value = var.edge.outliers.consecutive_gateway_failures, min = 1, max = 2147483647, product = "outlier detection" },
     { key = "outliers.interval_s", value = var.edge.outliers.interval_s, min = 1, max = 315576000000, product = "outlier detection" },
     { key = "outliers.ejection_s", value = var.edge.outliers.ejection_s, min = 1, max = 315576000000, product = "outlier detection" },
