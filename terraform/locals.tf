@@ -14,5 +14,8 @@ locals {
     deployer  = var.delivery == null ? {} : { "workflow-deploy" = module.delivery[0].service_accounts["deployer"].member }
   }
 
-  deployers = merge(var.members.deployers, local.workload.deployer)
+  # A runner inside the network rolls out, too; one that is named among the deployers already is granted once.
+  ssh_runners = { for e in var.ssh_runners : "ssh-runner-${e}" => "serviceAccount:${e}" if !contains(values(var.members.deployers), "serviceAccount:${e}") }
+
+  deployers = merge(var.members.deployers, local.workload.deployer, local.ssh_runners)
 }

@@ -1,5 +1,5 @@
 # What a rollout does in the project, beside the bucket (artifacts.tf) and acting as the fleets' accounts (module fleet):
-# read and resize the groups, ask the backends' health, ssh through IAP with OS Login.
+# read and resize the groups, ask the backends' health, ssh through IAP with OS Login. `skfleet doctor` reads the rest.
 resource "google_project_iam_custom_role" "deployer" {
   project     = var.project_id
   role_id     = "${replace(var.name, "-", "_")}_deployer"
@@ -26,15 +26,25 @@ resource "google_project_iam_custom_role" "deployer" {
     "compute.instances.get",
     "compute.instances.getGuestAttributes",
     "compute.instances.list",
+    "compute.machineTypes.get",
     "compute.projects.get",
     "compute.regionBackendServices.get",
     "compute.regionBackendServices.list",
     "compute.regionHealthChecks.get",
     "compute.regionOperations.get",
+    "compute.regionSslCertificates.get",
+    "compute.regionTargetHttpsProxies.get",
     "compute.regions.get",
+    "compute.routers.get",
+    "compute.routers.list",
+    "compute.sslCertificates.get",
+    "compute.subnetworks.get",
+    "compute.targetHttpsProxies.get",
     "compute.zoneOperations.get",
     "compute.zones.get",
     "compute.zones.list",
+    "resourcemanager.projects.get",
+    "serviceusage.services.list",
   ]
 
   depends_on = [google_project_service.this]

@@ -265,6 +265,12 @@ run "refuses_callers_that_are_no_addresses" {
   variables { internal = { allowed_callers = ["serviceAccount:batch@example-project.iam.gserviceaccount.com"] } }
 }
 
+run "refuses_ssh_runners_that_are_no_addresses" {
+  command         = plan
+  expect_failures = [var.ssh_runners]
+  variables { ssh_runners = ["serviceAccount:runner@example-project.iam.gserviceaccount.com"] }
+}
+
 run "refuses_prod_without_anybody_to_wake" {
   command         = plan
   expect_failures = [var.observability]
