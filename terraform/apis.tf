@@ -22,6 +22,9 @@ resource "google_project_service" "this" {
   project            = var.project_id
   service            = each.value
   disable_on_destroy = false
+
+  # All else waits for the APIs, in an apply with -target too: nothing is made from a file with a typo.
+  depends_on = [module.settings]
 }
 
 data "google_project" "this" {

@@ -18,6 +18,7 @@ module "loadgen" {
     count        = var.loadgen.count
     machine_type = var.loadgen.machine_type
     image        = var.loadgen.image
+    disk_gb      = var.loadgen.disk_gb
     max_hours    = var.loadgen.max_hours
     labels       = local.labels
   }

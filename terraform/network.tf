@@ -20,6 +20,7 @@ module "network" {
   }
 
   internal_iap = var.internal.iap.enabled
+  flow_logs    = var.flow_logs
 
   depends_on = [google_project_service.this]
 }

@@ -12,8 +12,13 @@ module "slo" {
     internal = { kind = "internal", url_map = module.edge_internal.url_map }
   }
 
-  channels      = var.observability.channels
-  uptime        = var.observability.uptime ? { host = var.external.domains[0] } : null
+  channels = var.observability.channels
+  uptime = var.observability.uptime ? {
+    host = var.external.domains[0]
+    path = var.observability.uptime_path
+    # Checkers are on nobody's allow list: what they get from outside one is Cloud Armor's refusal.
+    status = length(var.external.armor.allowed_ranges) > 0 ? 403 : 401
+  } : null
   long_lookback = var.observability.long_lookback
   project_wide  = var.observability.project_wide
   budget        = var.observability.budget

@@ -49,6 +49,7 @@ variable "regions" {
     nat = optional(object({
       enabled   = optional(bool, true)
       addresses = optional(number, 0)
+      log       = optional(string)
     }), {})
     autoscaling   = optional(object({ min = optional(number), max = optional(number) }), {})
     initial_image = optional(string)
@@ -67,6 +68,16 @@ variable "regions" {
     condition     = alltrue([for region in keys(var.regions) : can(regex("^[a-z]+-[a-z]+[0-9]+$", region))])
     error_message = "keys of regions must be regions of Compute Engine, such as europe-west1."
   }
+}
+
+variable "flow_logs" {
+  description = "Flow logs of the VMs' subnets (see modules/network): the sampled share, and over how long flows are gathered."
+  type = object({
+    sampling = optional(number)
+    interval = optional(string)
+  })
+  default  = {}
+  nullable = false
 }
 
 variable "fleet" {
@@ -162,6 +173,11 @@ variable "external" {
         requests   = optional(number, 6000)
         interval_s = optional(number, 60)
       }), {})
+      # Preconfigured rule sets by name; left out: the module's. {} has none.
+      waf = optional(map(object({
+        sensitivity = optional(number)
+        preview     = optional(bool)
+      })))
       adaptive = optional(bool, true)
     }), {})
     log_sample_rate = optional(number, 1)
@@ -215,10 +231,15 @@ variable "internal" {
 }
 
 variable "ssh_runners" {
-  description = "Service accounts (e-mail addresses) of runners inside the network that may ssh to the VMs directly. Everyone else comes through IAP."
+  description = "Service accounts (e-mail addresses) of runners inside the network that ssh to the VMs directly; they are deployers. Everyone else comes through IAP."
   type        = list(string)
   default     = []
   nullable    = false
+
+  validation {
+    condition     = alltrue([for e in var.ssh_runners : can(regex("^[^@: ]+@[^@ ]+$", e))])
+    error_message = "ssh_runners must be e-mail addresses of service accounts, without serviceAccount: in front."
+  }
 }
 
 variable "observability" {
@@ -229,6 +250,7 @@ variable "observability" {
       existing = optional(list(string), [])
     }), {})
     uptime        = optional(bool, true)
+    uptime_path   = optional(string)
     long_lookback = optional(bool, false)
     project_wide = optional(object({
       enabled            = optional(bool, true)
@@ -258,6 +280,7 @@ variable "loadgen" {
     count        = optional(number, 0)
     machine_type = optional(string, "e2-standard-4")
     image        = optional(string)
+    disk_gb      = optional(number)
     max_hours    = optional(number, 4)
   })
   default  = {}

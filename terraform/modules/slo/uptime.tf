@@ -1,5 +1,6 @@
-# From outside, without an identity: IAP answers 302 (a browser) or 401 (a program). Anything else, a wrong certificate or
-# no answer says that users cannot even sign in. 200 must not pass either: then IAP would be off.
+# From outside, without an identity. Checkers follow redirects, and a browser's 302 would lead them to the sign-in page, whose 200
+# says nothing of us. A request that bears a script's header gets IAP's final answer instead: 401. Anything else, a wrong certificate or no
+# answer says that users cannot even sign in. With IAP off a VM would answer, also 401, but names the header that it misses.
 resource "google_monitoring_uptime_check_config" "this" {
   count = var.uptime == null ? 0 : 1
 
@@ -15,13 +16,16 @@ resource "google_monitoring_uptime_check_config" "this" {
     port         = 443
     use_ssl      = true
     validate_ssl = true
+    headers      = { "X-Requested-With" = "XMLHttpRequest" }
 
     accepted_response_status_codes {
-      status_value = 302
+      status_value = var.uptime.status
     }
-    accepted_response_status_codes {
-      status_value = 401
-    }
+  }
+
+  content_matchers {
+    content = "X-Goog-IAP-JWT-Assertion"
+    matcher = "NOT_CONTAINS_STRING"
   }
 
   monitored_resource {

@@ -50,8 +50,8 @@ variable "slo" {
   }
 
   validation {
-    condition     = var.slo.objectives.latency.slice_seconds >= 60 && var.slo.objectives.latency.slice_seconds % 60 == 0
-    error_message = "objectives.latency.slice_seconds must be whole minutes: load balancers report once a minute."
+    condition     = var.slo.objectives.latency.slice_seconds >= 60 && var.slo.objectives.latency.slice_seconds % 60 == 0 && 86400 % var.slo.objectives.latency.slice_seconds == 0
+    error_message = "objectives.latency.slice_seconds must be whole minutes that divide a day: load balancers report once a minute, and Cloud Monitoring takes no other windows."
   }
 
   validation {
@@ -105,12 +105,18 @@ variable "channels" {
 }
 
 variable "uptime" {
-  description = "Host that Google's probers ask over HTTPS from outside; null: no uptime check. Behind IAP a prober is sent to sign in, which proves DNS, certificate, load balancer and IAP, not the VMs."
+  description = "Host that Google's checkers ask over HTTPS from outside; null: no uptime check. `status` is the answer that they must get: IAP's 401, which proves DNS, certificate, load balancer and IAP, not the VMs; or Cloud Armor's 403 where an allow list keeps them out."
   type = object({
-    host = string
-    path = optional(string, "/readyz")
+    host   = string
+    path   = optional(string, "/readyz")
+    status = optional(number, 401)
   })
   default = null
+
+  validation {
+    condition     = var.uptime == null ? true : contains([401, 403], var.uptime.status) && startswith(var.uptime.path, "/")
+    error_message = "uptime.status must be 401 (IAP) or 403 (Cloud Armor's allow list): checkers follow redirects, and a 200 would mean that IAP is off. uptime.path must start with a slash."
+  }
 }
 
 variable "fleets" {

@@ -128,7 +128,7 @@ run "memory_uptime_and_rollouts" {
   }
 
   assert {
-    condition     = toset([for c in google_monitoring_uptime_check_config.this[0].http_check[0].accepted_response_status_codes : c.status_value]) == toset([302, 401]) && google_monitoring_uptime_check_config.this[0].http_check[0].validate_ssl
+    condition     = [for c in google_monitoring_uptime_check_config.this[0].http_check[0].accepted_response_status_codes : c.status_value] == [401] && google_monitoring_uptime_check_config.this[0].http_check[0].headers["X-Requested-With"] == "XMLHttpRequest" && google_monitoring_uptime_check_config.this[0].content_matchers[0].matcher == "NOT_CONTAINS_STRING" && google_monitoring_uptime_check_config.this[0].http_check[0].validate_ssl
     error_message = "Outside IAP's own answers nothing may pass, least of all a 200."
   }
 
@@ -261,4 +261,10 @@ run "refuses_a_budget_of_nothing" {
   command         = plan
   expect_failures = [var.budget]
   variables { budget = { billing_account = "000000-000000-000000", amount = 0 } }
+}
+
+run "refuses_an_answer_that_is_not_the_last" {
+  command         = plan
+  expect_failures = [var.uptime]
+  variables { uptime = { host = "predict.example.com", status = 302 } }
 }

@@ -1,0 +1,11 @@
+variable "given" {
+  description = "File => what it sets, as provider::terraform::decode_tfvars reads it."
+  type        = any
+  nullable    = false
+}
+
+variable "declared" {
+  description = "Every variable => its value. Terraform has made it of the declared type by then: it holds each key that the type knows, and no other."
+  type        = any
+  nullable    = false
+}
