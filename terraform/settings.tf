@@ -3,7 +3,8 @@
 locals {
   # A file that cannot be read is Terraform's own to refuse, where it is this plan's.
   tfvars = {
-    for name in setunion(fileset(path.root, "*.tfvars"), fileset(path.root, "environments/*.tfvars")) : name => try(provider::terraform::decode_tfvars(file("${path.root}/${name}")), {})
+    for name in setunion([for pattern in ["*.tfvars", "*.tfvars.json", "environments/*.tfvars", "environments/*.tfvars.json"] : fileset(path.root, pattern)]...) :
+    name => try(provider::terraform::decode_tfvars(file("${path.root}/${name}")), jsondecode(file("${path.root}/${name}")), {})
   }
 }
 

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -18,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from skfleet.artifacts.store import Store
 from skfleet.rollouts import lease
+from skfleet.serving.identity import IAP_HINT
 from skfleet_local import keys, processes
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE
+from skfleet_local.cloud.iap import SIGN_IN
 from skfleet_local.cloud.tokens import IAP_ISSUER, Tokens
 from skfleet_local.compute.project import BUCKET, FLEET, iap_audience
 
@@ -192,6 +195,51 @@ def test_what_proves_nothing_is_refused_by_iap_itself(fleet: Any, tokens: Tokens
         answer = post(fleet, headers)
         assert answer.status_code == 401, name
         assert answer.headers["x-goog-iap-generated-response"] == "true", name
+
+
+UPTIME = Path(__file__).resolve().parents[2] / "terraform/modules/slo"
+
+
+def uptime_check() -> tuple[str, dict[str, str], int, str]:
+    """The request that Google's uptime checkers send, as Terraform configures it, and what they expect."""
+    check = (UPTIME / "uptime.tf").read_text(encoding="utf-8")
+    declared = (UPTIME / "variables.tf").read_text(encoding="utf-8")
+    (headers,) = re.findall(r"headers += \{ (.*) \}", check)
+    (path,) = re.findall(r'path += optional\(string, "(.*)"\)', declared)
+    (status,) = re.findall(r"status += optional\(number, (\d+)\)", declared)
+    ((content, matcher),) = re.findall(r'content = "(.*)"\n +matcher = "(.*)"', check)
+    assert "status_value = var.uptime.status" in check
+    assert matcher == "NOT_CONTAINS_STRING"
+    return path, dict(re.findall(r'"([^"]+)" = "([^"]+)"', headers)), int(status), content
+
+
+def test_the_uptime_check_gets_its_answer_though_it_follows_redirects(fleet: Any) -> None:
+    path, headers, status, content = uptime_check()
+    answer = requests.get(
+        fleet.state.addresses.external_url + path,
+        headers=headers,
+        verify=str(fleet.run.ca_file),
+        timeout=10,
+        allow_redirects=True,
+    )
+    assert answer.status_code == status == 401
+    assert answer.history == []
+    assert answer.headers["x-goog-iap-generated-response"] == "true"
+    assert content not in answer.text
+    # What the service itself answers, were IAP off, must not pass for IAP's.
+    assert content in IAP_HINT
+
+
+def test_a_browser_without_identity_is_sent_to_sign_in(fleet: Any) -> None:
+    answer = requests.get(
+        fleet.state.addresses.external_url + "/readyz",
+        verify=str(fleet.run.ca_file),
+        timeout=10,
+        allow_redirects=False,
+    )
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(SIGN_IN)
+    assert answer.headers["x-goog-iap-generated-response"] == "true"
 
 
 @pytest.mark.parametrize("account", ["stranger", "caller"])

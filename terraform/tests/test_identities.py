@@ -220,7 +220,8 @@ def exchange(plan: Plan, claims: dict[str, str]) -> str | None:
     for change in plan:
         grant = change["change"]["after"]
         if grant.get("role") == "roles/iam.workloadIdentityUser":
-            _, name, value = grant["member"].rsplit("/", 2)
+            start, is_subject, subject = grant["member"].partition("/subject/")
+            name, value = ("google.subject", subject) if is_subject else start.rsplit("/", 2)[1:]
             if mapped.get(name) == value:
                 return str(change["index"]).partition("-")[0]
     return None

@@ -209,7 +209,11 @@ def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
         "failure_mode_allow": False,
         "status_on_error": {"code": "ServiceUnavailable"},
         "allowed_headers": {
-            "patterns": [{"exact": "authorization"}, {"exact": "proxy-authorization"}]
+            "patterns": [
+                {"exact": "authorization"},
+                {"exact": "proxy-authorization"},
+                {"exact": "x-requested-with"},
+            ]
         },
         "http_service": {
             "server_uri": {
@@ -225,6 +229,7 @@ def _iap_filters(edge: Edge) -> list[dict[str, Any]]:
                 "allowed_client_headers": {
                     "patterns": [
                         {"exact": "content-type"},
+                        {"exact": "location"},
                         {"exact": "www-authenticate"},
                         {"exact": "x-goog-iap-generated-response"},
                     ]

@@ -2,13 +2,14 @@
 
 Google's does the same in the load balancer: it takes an ID token for its OAuth client or a JWT that a
 service account signed for the URL, asks IAM, and adds signed headers. Whatever `x-goog-*` the client
-sent is gone before this is asked.
+sent is gone before this is asked. A browser without an identity is sent to sign in; a script, known by
+`X-Requested-With: XMLHttpRequest`, gets 401 (Google: 'Managing IAP sessions').
 """
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
@@ -18,6 +19,9 @@ from skfleet_local.cloud.tokens import Refused, Tokens, bearer
 # Envoy removes these from the request it lets pass: IAP consumes the token it used, no other.
 _CONSUMED = "x-envoy-auth-headers-to-remove"
 
+# Where a browser would sign in; nobody is there.
+SIGN_IN = "https://accounts.skfleet.test/o/oauth2/v2/auth"
+
 
 def application(tokens: Tokens, audience: str) -> web.Application:
     """The site. `audience`: the backend service, in the form of IAP's assertions."""
@@ -26,6 +30,8 @@ def application(tokens: Tokens, audience: str) -> web.Application:
         try:
             account, consumed = authenticate(tokens, request)
         except Refused as refused:
+            if is_browser(request):
+                return _sign_in()
             return _generated(401, f"Invalid IAP credentials: {refused}")
         if not account.passes_iap:
             return _generated(
@@ -43,6 +49,16 @@ def application(tokens: Tokens, audience: str) -> web.Application:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", check)
     return app
+
+
+def is_browser(request: web.Request) -> bool:
+    """Whether IAP takes the request for a browser's first one: it has no token and is no script's."""
+    return (
+        request.method in ("GET", "HEAD")
+        and "Authorization" not in request.headers
+        and "Proxy-Authorization" not in request.headers
+        and request.headers.get("X-Requested-With") != "XMLHttpRequest"
+    )
 
 
 def authenticate(tokens: Tokens, request: web.Request) -> tuple[Account, str]:
@@ -93,3 +109,10 @@ def _generated(status: int, text: str) -> web.Response:
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="https://cloud.google.com/iap"'
     return web.Response(text=text + "\n", status=status, headers=headers)
+
+
+def _sign_in() -> web.Response:
+    query = {"client_id": IAP_CLIENT_ID, "response_type": "code", "scope": "openid email"}
+    answer = _generated(302, "Sign in.")
+    answer.headers["Location"] = f"{SIGN_IN}?{urlencode(query)}"
+    return answer
