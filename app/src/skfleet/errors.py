@@ -62,3 +62,9 @@ class StoreUnavailable(SkfleetError):
 
 class VersionMismatch(SkfleetError):
     """An artefact was made for another version of Python or of a library."""
+
+
+class Refused(SkfleetError):
+    """A command will not do what it can: it might harm what is not its own."""
+
+    exit_code = 4

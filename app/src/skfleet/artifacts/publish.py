@@ -22,7 +22,7 @@ import numpy.typing as npt
 import sklearn
 import skops
 
-from skfleet import documents
+from skfleet import documents, outputs
 from skfleet.artifacts import compiling
 from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import (
@@ -38,8 +38,8 @@ from skfleet.artifacts.manifest import (
 from skfleet.artifacts.proving import Reference, prove, with_proofs
 from skfleet.artifacts.signing import MODEL_SIGNATURE
 from skfleet.artifacts.store import Store, Stored, crc32c
-from skfleet.backends.base import Rows, load_model
-from skfleet.errors import DocumentError
+from skfleet.backends.base import Rows, load_model, read_manifest
+from skfleet.errors import DocumentError, SkfleetError
 from skfleet.releases.release import Pin
 
 MIN_GOLDEN = 100
@@ -64,9 +64,11 @@ def write_artefact(
 
     `sample`: rows whose values the random rows of the proof are drawn from; without it, the features' ranges.
     `extra`: further files of the artefact by name, for people.
+    `directory` is new, empty, or holds an artefact, whose files alone are replaced; raises Refused elsewhere.
     Every backend listed in the manifest has reproduced the golden vectors and the random rows here, against
     the estimator as it was given; the fastest comes first.
     """
+    outputs.check(directory, own_files)
     check_width(estimator, len(features))
     reference = Reference(estimator, features)
     rows = (
@@ -90,18 +92,25 @@ def write_artefact(
         metrics=metrics or {},
         training=training or {},
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.iterdir():
-        old.unlink()
-    proofs = prove(directory, draft, estimator, reference, sample)
-    for file, content in (extra or {}).items():
-        (directory / file).write_bytes(content)
-    manifest = msgspec.structs.replace(
-        with_proofs(draft, proofs),
-        files=[_file_entry(path) for path in sorted(directory.iterdir())],
-    )
-    (directory / FILE_NAME).write_bytes(documents.write(manifest))
+    with outputs.filling(directory, own_files) as scratch:
+        proofs = prove(scratch, draft, estimator, reference, sample)
+        for file, content in (extra or {}).items():
+            (scratch / file).write_bytes(content)
+        manifest = msgspec.structs.replace(
+            with_proofs(draft, proofs),
+            files=[_file_entry(path) for path in sorted(scratch.iterdir())],
+        )
+        (scratch / FILE_NAME).write_bytes(documents.write(manifest))
     return manifest
+
+
+def own_files(directory: Path) -> list[str]:
+    """The names of an artefact's files, its manifest's last; none where there is no valid manifest."""
+    try:
+        manifest, _ = read_manifest(directory)
+    except SkfleetError:
+        return []
+    return [*(entry.name for entry in manifest.files), FILE_NAME]
 
 
 def check_width(estimator: Any, width: int) -> None:

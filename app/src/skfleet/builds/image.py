@@ -15,13 +15,14 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from skfleet import documents
+from skfleet import documents, outputs
 from skfleet.artifacts.fetch import fetch_model, fetch_object
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX
 from skfleet.artifacts.store import Store, Stored
 from skfleet.builds.bundle import make_bundle
 from skfleet.builds.wheelhouse import RUNTIME_PINS, build
 from skfleet.documents import Document
+from skfleet.errors import SkfleetError
 from skfleet.releases.environment import Environment
 from skfleet.releases.release import Release
 from skfleet.vm import fallback, source
@@ -29,6 +30,8 @@ from skfleet.vm.bake import DOCUMENT
 from skfleet.vm.fallback import Fallback
 from skfleet.vm.host import IMAGE_CONTRACTS
 from skfleet.vm.metadata import Fleet
+
+IMAGE = "image.json"
 
 
 class Image(Document, frozen=True, kw_only=True):
@@ -53,9 +56,11 @@ def prepare(
 ) -> Image:
     """Write the files into `output`, whole or not at all; the release must fit this Python.
 
+    `output` is new, empty, or holds such files, which alone are replaced; raises Refused elsewhere.
     `builds` keeps finished wheelhouses. Raises VersionMismatch for a release of another Python, platform
     or image contract: a VM of the image would refuse it too.
     """
+    outputs.check(output, own_files)
     release = baked[0] if baked else None
     if release is not None:
         source.check(release)
@@ -70,20 +75,26 @@ def prepare(
         commit=_commit(repo),
         release=release.id if release else "",
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with outputs.filling(output, own_files) as scratch:
         shutil.copyfile(wheelhouse.path, scratch / "runtime.tar")
         (scratch / "bundle.tar").write_bytes(bundle)
         if baked is not None:
             _collect(store, *baked, scratch, without_bucket)
-        (scratch / "image.json").write_bytes(documents.write(image))
-        shutil.rmtree(output, ignore_errors=True)
-        scratch.chmod(0o755)
-        scratch.rename(output)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / IMAGE).write_bytes(documents.write(image))
     return image
+
+
+def own_files(directory: Path) -> list[str]:
+    """The names of an image's files, `image.json` last; none where there is no valid one."""
+    try:
+        documents.read(Image, (directory / IMAGE).read_bytes(), where=IMAGE)
+    except (OSError, SkfleetError):
+        return []
+    return [
+        name
+        for name in ("runtime.tar", "bundle.tar", "release.tar", IMAGE)
+        if (directory / name).exists()
+    ]
 
 
 def fallback_for(store: Store, fleet: str, release: str) -> Fallback:

@@ -41,9 +41,11 @@ def model() -> None:
 @json_option
 def train(example: str, output: Path | None, as_json: bool) -> None:
     """Train an EXAMPLE model and write its artefact: files, manifest, golden vectors."""
-    from skfleet.artifacts.publish import write_artefact
+    from skfleet import outputs
+    from skfleet.artifacts.publish import own_files, write_artefact
 
     output = output or Path(".skfleet/models") / example
+    outputs.check(output, own_files)
     click.echo("Training on the flights of 2013 …", err=True)
     module = importlib.import_module(f"skfleet.examples.{example.replace('-', '_')}")
     trained = module.example()
@@ -86,6 +88,20 @@ def train(example: str, output: Path | None, as_json: bool) -> None:
 @click.option(
     "--output", type=_directory, help="Where the artefact goes; default .skfleet/models/NAME."
 )
+@click.option(
+    "--max-mib",
+    type=click.IntRange(1, 16_384),
+    default=512,
+    show_default=True,
+    envvar="SKFLEET_IMPORT_MAX_MIB",
+    show_envvar=True,
+    help="Largest pickle, and largest model that comes of it, in MiB.",
+)
+@click.option(
+    "--weaker-sandbox",
+    is_flag=True,
+    help="Unpickle even where this system lacks a protection; without it that is refused.",
+)
 @json_option
 def import_pickle(
     pickle: Path,
@@ -94,6 +110,8 @@ def import_pickle(
     data: Path | None,
     expect: Path | None,
     output: Path | None,
+    max_mib: int,
+    weaker_sandbox: bool,
     as_json: bool,
 ) -> None:
     """Make an artefact of a PICKLE of any age, held against what the old model answered."""
@@ -109,7 +127,15 @@ def import_pickle(
         )
     name = name or model_name(pickle)
     output = output or Path(".skfleet/models") / name
-    manifest = import_model(pickle, name, output, data, expect)
+    manifest = import_model(
+        pickle,
+        name,
+        output,
+        data,
+        expect,
+        weaker_sandbox=weaker_sandbox,
+        max_bytes=max_mib << 20,
+    )
     facts = manifest.training["imported"]
     if as_json:
         print_json({"directory": str(output), "backends": manifest.backends, **facts})

@@ -1,67 +1,88 @@
 """The process that unpickles: `python -I -m skfleet.imports.child`, the pickle on standard input.
 
-It imports what it needs, gives up everything else (`sandbox`), unpickles, converts, and writes one JSON line
-and the estimator as skops bytes. Its parent trusts neither.
+1. It imports what it needs, gives up everything else (`sandbox`) and says on one line what holds.
+2. Its parent inspects it, and only then sends the pickle and closes the pipe.
+3. It unpickles, converts, and writes one JSON line and the estimator as skops bytes; both untrusted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
-import json
 import os
 import sys
 import warnings
-from typing import Any
+
+import joblib
+import msgspec
+import skops.io
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils import all_estimators
+
+from skfleet.imports import convert, sandbox
+from skfleet.imports.answer import Answer, Statement
+
+# Imported by unpickling, converting or writing, and not yet by scikit-learn's own modules. What is not
+# imported before the sandbox cannot be imported in it.
+LAZY = (
+    "bz2 gzip lzma zlib encodings.latin_1 encodings.ascii encodings.unicode_escape copyreg decimal "
+    "numpy.core.multiarray numpy.core.numeric numpy.core._multiarray_umath numpy.core.numerictypes "
+    "numpy.random._pickle numpy.ma numpy.lib.format"
+).split()
 
 
 def main() -> None:
     """The process."""
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    output, pickle = sys.stdout.buffer, sys.stdin.buffer
+    held, missing = enter()
+    output.write(msgspec.json.encode(Statement(held=held, missing=missing)) + b"\n")
+    output.flush()
+    sys.stdout = sys.stderr = io.StringIO()  # what the pickle prints is no answer
+    data = pickle.read()
+    if not data:  # refused by the parent
+        os._exit(0)
+    answer, estimator = convert_pickle(data)
+    output.write(msgspec.json.encode(answer) + b"\n")
+    output.write(estimator)
+    output.flush()
+    os._exit(0)  # whatever the pickle registered to run at exit does not
+
+
+def enter() -> tuple[list[str], dict[str, str]]:
+    """Import what pickles need, then enter the sandbox; what it returns."""
     sys.setrecursionlimit(10_000)
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the pickle prints is no answer
-    data = sys.stdin.buffer.read()
+    all_estimators()  # imports all of scikit-learn
+    for name in LAZY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    return sandbox.enter()
 
-    import joblib
-    import numpy  # noqa: F401
-    import skops.io
-    from sklearn.exceptions import InconsistentVersionWarning
-    from sklearn.utils import all_estimators
 
-    from skfleet.imports import convert, sandbox
-
-    all_estimators()  # imports all of scikit-learn while files may be read at leisure
-    answer: dict[str, Any] = {"sandbox": [], "converted": [], "refused": "", "warnings": []}
-    estimator_bytes = b""
+def convert_pickle(data: bytes) -> tuple[Answer, bytes]:
+    """(what there is to say, the estimator of today as skops bytes)."""
     try:
-        answer["sandbox"] = sandbox.enter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             # joblib reads what pickle wrote too.
             estimator = joblib.load(io.BytesIO(data))
-        answer["warnings"] = sorted(
-            {
-                str(w.message).splitlines()[0].split(". This might")[0]
-                for w in caught
-                if issubclass(w.category, InconsistentVersionWarning)
-            }
-        )
-        written_with = {getattr(w.message, "original_sklearn_version", "") for w in caught} - {""}
-        answer["original_version"] = " and ".join(sorted(written_with))
+        old = [w.message for w in caught if isinstance(w.message, InconsistentVersionWarning)]
         names = getattr(estimator, "feature_names_in_", None)
-        estimator, answer["converted"] = convert.modernise(estimator)
-        answer["estimator"] = type(estimator).__name__
-        answer["names"] = None if names is None else [str(name) for name in names]
-        answer["width"] = int(getattr(estimator, "n_features_in_", 0)) or None
-        estimator_bytes = skops.io.dumps(estimator)
+        estimator, converted = convert.modernise(estimator)
+        return Answer(
+            converted=converted,
+            warnings=sorted(
+                {str(message).splitlines()[0].split(". This might")[0][:500] for message in old}
+            )[:100],
+            original_version=" and ".join(sorted({m.original_sklearn_version for m in old})),
+            estimator=type(estimator).__name__,
+            names=None if names is None else [str(name) for name in names],
+            width=int(getattr(estimator, "n_features_in_", 0)) or None,
+        ), skops.io.dumps(estimator)
     except convert.Refused as error:
-        answer["refused"] = str(error)
+        return Answer(refused=str(error)[:2000]), b""
     except BaseException as error:  # noqa: BLE001 - a pickle may raise anything
-        answer["refused"] = f"It cannot be unpickled: {type(error).__name__}: {error}"[:500]
-    output.write(json.dumps(answer).encode() + b"\n" + estimator_bytes)
-    output.flush()
-    os._exit(0)  # whatever the pickle registered to run at exit does not
+        return Answer(refused=f"It cannot be unpickled: {type(error).__name__}: {error}"[:500]), b""
 
 
 if __name__ == "__main__":

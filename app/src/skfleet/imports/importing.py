@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +11,18 @@ import numpy as np
 import pandas as pd
 import sklearn
 
+from skfleet import outputs
 from skfleet.artifacts.manifest import Feature, Manifest
 from skfleet.artifacts.proving import Reference, random_rows
-from skfleet.artifacts.publish import MAX_SHARE, MIN_GOLDEN, write_artefact
+from skfleet.artifacts.publish import MAX_SHARE, MIN_GOLDEN, own_files, write_artefact
 from skfleet.backends import structure
 from skfleet.backends.sklearn import TRUSTED_TYPES
-from skfleet.errors import ConfigurationError, DocumentError, IntegrityError
-from skfleet.imports import report, scan
+from skfleet.errors import ConfigurationError, DocumentError, IntegrityError, Refused
+from skfleet.imports import archive, report, scan
+from skfleet.imports.answer import Answer
+from skfleet.imports.parent import MAX_BYTES, Child
+from skfleet.text import printable
 
-CHILD_TIMEOUT_S = 180.0
 GOLDEN_ROWS = 200
 TOLERANCE = 1e-6  # of an old probability: CSV files hold fewer digits than doubles
 MAX_CATEGORIES = 1000
@@ -31,10 +31,12 @@ REPORT = "equivalence.html"
 
 @dataclass(frozen=True, slots=True)
 class Unpickled:
-    """What the child said, and the estimator, loaded from skops by the server's own rules."""
+    """The estimator, loaded from skops by the server's own rules, and what is known of its import."""
 
     estimator: Any
-    facts: dict[str, Any]
+    answer: Answer
+    restrictions: list[str]  # under which the child ran, as seen from outside
+    missing: dict[str, str]  # protection: why this system does not have it
 
 
 def model_name(path: Path) -> str:
@@ -43,35 +45,53 @@ def model_name(path: Path) -> str:
 
 
 def import_model(
-    path: Path, name: str, output: Path, data: Path | None, expect: Path | None
+    path: Path,
+    name: str,
+    output: Path,
+    data: Path | None,
+    expect: Path | None,
+    *,
+    weaker_sandbox: bool = False,
+    max_bytes: int = MAX_BYTES,
 ) -> Manifest:
     """Write the artefact of a pickle with its report; raises DocumentError where it must be refused."""
     if expect is not None and data is None:
         raise ConfigurationError(
             "Old answers need the rows they are of.", where="--expect", hint="Add --data X.csv."
         )
-    content = path.read_bytes()
-    needs = scan.scan(content)
-    unpickled = unpickle(content, needs, str(path))
-    facts, estimator = unpickled.facts, unpickled.estimator
+    outputs.check(output, _own_files)
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ConfigurationError(
+            f"Invalid pickle: larger than {max_bytes >> 20} MiB.",
+            where=str(path),
+            hint="Raise --max-mib.",
+        )
+    needs = scan.scan(content, max_bytes)
+    unpickled = unpickle(
+        content, needs, str(path), weaker_sandbox=weaker_sandbox, max_bytes=max_bytes
+    )
+    answer, estimator = unpickled.answer, unpickled.estimator
     table = None if data is None else _read(data)
-    features = _features(estimator, facts, table, name)
+    features = _features(estimator, answer, table, name)
     structure.check(estimator, len(features), str(path))
     reference = Reference(estimator, features)
     rows = None if table is None else _rows(table, features)
     comparison = None
     if expect is not None and rows is not None:
         comparison = report.compare(reference(rows), _read(expect), estimator, TOLERANCE)
-    said = _said(path, needs, facts, comparison)
-    page = report.page(name, said, needs, facts, comparison)
+    said = _said(path, needs, unpickled, comparison)
+    page = report.page(name, said, needs, answer.warnings, comparison)
     if comparison is not None and comparison.refusal:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / REPORT).write_bytes(page)
+        written = _write_refusal(output, page)
         raise DocumentError(
             f"The imported model answers otherwise than the old one: {comparison.refusal}",
             where=str(expect),
-            hint=f"See {output / REPORT}; train the model again with scikit-learn {sklearn.__version__}.",
+            hint=f"See {written}; train the model again with scikit-learn {sklearn.__version__}.",
         )
+    if _own_files(output) == [REPORT]:
+        (output / REPORT).unlink()
     golden = _golden(reference, rows if rows is not None else random_rows(features, None, 2000))
     return write_artefact(
         output,
@@ -83,58 +103,91 @@ def import_model(
         training={
             "imported": {
                 "said": said,
-                "scikit-learn": facts["original_version"],
-                "converted": facts["converted"],
+                "scikit-learn": answer.original_version,
+                "converted": answer.converted,
+                "sandbox": unpickled.restrictions,
+                "missing_from_sandbox": unpickled.missing,
             }
         },
         extra={REPORT: page},
     )
 
 
-def unpickle(content: bytes, needs: scan.Needs, where: str) -> Unpickled:
-    """Unpickle in a process of its own, and take what comes back as untrusted skops bytes."""
-    import skops.io
+def _own_files(directory: Path) -> list[str]:
+    """As own_files; of a directory without an artefact, the report of an import that was refused."""
+    if names := own_files(directory):
+        return names
+    try:
+        return [REPORT] if report.MARK in (directory / REPORT).read_bytes() else []
+    except OSError:
+        return []
 
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "skfleet.imports.child"],
-            input=content,
-            capture_output=True,
-            timeout=CHILD_TIMEOUT_S,
-            check=False,
-            env={},
-            close_fds=True,
-        )
-    except subprocess.TimeoutExpired:
+
+def _write_refusal(output: Path, page: bytes) -> Path:
+    """Write the report of a refused import into `output`, or beside it where it holds an artefact."""
+    if own_files(output):
+        output = output.resolve()
+        output = output.with_name(f"{output.name}-refused")
+        outputs.check(output, _own_files)
+    with outputs.filling(output, _own_files) as scratch:
+        (scratch / REPORT).write_bytes(page)
+    return output / REPORT
+
+
+def unpickle(
+    content: bytes,
+    needs: scan.Needs,
+    where: str,
+    *,
+    weaker_sandbox: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> Unpickled:
+    """Unpickle in a process of its own, and take what comes back as untrusted skops bytes.
+
+    Raises Refused where this system lacks a protection, unless `weaker_sandbox` says to go without.
+    """
+    with Child(where, max_bytes) as child:
+        restrictions, missing = child.restrictions()
+        if missing and not weaker_sandbox:
+            raise Refused(
+                "The sandbox of pickles lacks what this system does not have: "
+                + "; ".join(f"{name} ({why})" for name, why in missing.items())
+                + ".",
+                where=where,
+                hint="Import on a Linux that has it, in a virtual machine for example; or, if you trust the "
+                "pickle as you trust a program, add --weaker-sandbox.",
+            )
+        answer, estimator = child.answer(content)
+    if answer.refused:
+        old = needs.version or answer.original_version or "an unknown version"
         raise DocumentError(
-            f"Unpickling took longer than {CHILD_TIMEOUT_S:.0f} s.", where=where
-        ) from None
-    line, _, estimator = done.stdout.partition(b"\n")
-    try:
-        facts = json.loads(line)
-    except ValueError:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise DocumentError(
-            f"The process that unpickles ended with {done.returncode}: {lines[-1][:300]}",
-            where=where,
-            hint="It has 4 GiB of memory and 120 s of CPU; or the pickle ended it.",
-        ) from None
-    if facts["refused"]:
-        old = needs.version or facts.get("original_version") or "an unknown version"
-        raise DocumentError(
-            str(facts["refused"]),
+            answer.refused,
             where=where,
             hint=f"Pickled with scikit-learn {old}, here is {sklearn.__version__}: trees of before 1.3 do "
             "not unpickle. Train it again here, or convert it with the version that wrote it.",
         )
-    unknown = sorted(set(skops.io.get_untrusted_types(data=estimator)) - set(TRUSTED_TYPES))
-    if unknown:
+    return Unpickled(_load(estimator, where, max_bytes), answer, restrictions, missing)
+
+
+def _load(data: bytes, where: str, max_bytes: int) -> Any:
+    """The estimator of skops bytes that anybody may have written; raises IntegrityError."""
+    import skops.io
+
+    try:
+        archive.check(data, max_bytes)
+        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        if not unknown:
+            return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    except Exception as error:  # noqa: BLE001 - it fails in as many ways as there are bytes
         raise IntegrityError(
-            f"The model holds types that this server does not trust: {unknown}.",
+            f"What the sandbox answered is not a model: {printable(f'{type(error).__name__}: {error}')}",
             where=where,
-            hint="Estimators of scikit-learn alone can be served; code of your own cannot.",
-        )
-    return Unpickled(skops.io.loads(estimator, trusted=list(TRUSTED_TYPES)), facts)
+        ) from None
+    raise IntegrityError(
+        f"The model holds types that this server does not trust: {unknown}.",
+        where=where,
+        hint="Estimators of scikit-learn alone can be served; code of your own cannot.",
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -145,9 +198,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _features(
-    estimator: Any, facts: dict[str, Any], table: pd.DataFrame | None, name: str
+    estimator: Any, answer: Answer, table: pd.DataFrame | None, name: str
 ) -> list[Feature]:
-    names, width = facts["names"], facts["width"]
+    names, width = answer.names, answer.width
     if table is None:
         if width is None:
             raise ConfigurationError(
@@ -244,10 +297,11 @@ def _golden(reference: Reference, rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def _said(
-    path: Path, needs: scan.Needs, facts: dict[str, Any], comparison: report.Comparison | None
+    path: Path, needs: scan.Needs, unpickled: Unpickled, comparison: report.Comparison | None
 ) -> list[str]:
-    old = facts["original_version"] or needs.version
-    said = [f"{path.name}: {facts['estimator']}, needs {len(needs.globals)} names of "
+    answer = unpickled.answer
+    old = answer.original_version or needs.version
+    said = [f"{printable(path.name)}: {answer.estimator}, needs {len(needs.globals)} names of "
             + ", ".join(sorted({n.split(".")[0] for n in needs.globals}))
             + ("" if needs.whole else " (and what its arrays hid from the scan)")]  # fmt: skip
     outside = scan.foreign(needs)
@@ -255,10 +309,11 @@ def _said(
         said.append(f"WARNING: it also names {', '.join(outside[:10])}, which no model needs")
     if old and old != sklearn.__version__:
         said.append(f"WARNING: pickled with scikit-learn {old}, read with {sklearn.__version__}")
-    said += [f"Converted: {what}" for what in facts["converted"]]
+    said += [f"Converted: {what}" for what in answer.converted]
     if comparison is None:
         said.append("Not compared with old answers (--data and --expect)")
     else:
         said.append(comparison.sentence)
-    said.append("Unpickled with: " + "; ".join(facts["sandbox"]))
+    said.append("Unpickled with: " + "; ".join(unpickled.restrictions))
+    said += [f"WARNING: unpickled without {name}: {why}" for name, why in unpickled.missing.items()]
     return said

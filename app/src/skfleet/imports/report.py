@@ -16,6 +16,7 @@ from skfleet.artifacts import compiling
 from skfleet.errors import DocumentError
 from skfleet.imports.scan import Needs
 
+MARK = b'<meta name=generator content="skfleet model import">'
 POINTS = 800  # of a scatter plot
 
 
@@ -106,7 +107,7 @@ def page(
     name: str,
     said: Sequence[str],
     needs: Needs,
-    facts: dict[str, Any],
+    caught: Sequence[str],
     comparison: Comparison | None,
 ) -> bytes:
     """The report; self-contained."""
@@ -116,10 +117,11 @@ def page(
     good = "bad" if verdict == "refused" else "good"
     lines = "".join(f"<li>{html.escape(line)}" for line in said)
     plots = "" if comparison is None else _plots(comparison)
-    warnings = "".join(f"<li>{html.escape(line)}" for line in facts["warnings"])
+    warnings = "".join(f"<li>{html.escape(line)}" for line in caught)
     names = " ".join(f"<code>{html.escape(item)}</code>" for item in needs.globals)
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(name)}: equivalence</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>{MARK.decode()}"
+        f"<title>{html.escape(name)}: equivalence</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(name)}: <span class={good}>{verdict}</span></h1>"
         f"<ul>{lines}</ul>{plots}<h2>scikit-learn's warnings</h2><ul>{warnings or '<li>none'}</ul>"
         f"<h2>Names the pickle imports</h2><p>{names or 'none found'}</p></html>\n"

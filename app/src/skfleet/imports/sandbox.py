@@ -1,148 +1,166 @@
-"""A process that may compute and answer on its standard output, and nothing else. Linux, any user.
+"""A process that may compute and answer on its standard output, and nothing else.
 
-Applied by the process to itself, before it reads what it must not trust:
+Applied by the process to itself, once it has imported all it needs and before it reads a byte of what it must
+not trust. None of it needs a privilege:
 
-- no network: a network namespace of its own where the kernel grants one, and no `socket` call anyway;
-- no other program, no signal to another process, no tracing, no writing, renaming or deleting of files: a
-  seccomp filter, which needs no privilege;
-- bounded memory, CPU time, file size, files and processes: rlimits;
-- root becomes `nobody`.
+- seccomp, an allow-list: memory, clocks, reading standard input, writing standard output; every other system
+  call fails with EPERM, files are not even opened for reading;
+- Landlock without a rule: no file, no TCP port, no signal to another process, whatever system call asks;
+- a network namespace of its own where the kernel grants one;
+- rlimits: memory, CPU time, and no process, thread, written file or core;
+- root becomes `nobody`; the process ends with its parent.
 
-Reading files stays allowed: scikit-learn is imported after that. What is read cannot leave but by the answer.
+Its parent starts it in a session of its own, without a terminal, and checks from outside what holds.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import importlib
+import mmap
 import os
 import platform
 import resource
-import struct
+import signal
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-from skfleet.errors import ConfigurationError
+_NO_LANDLOCK = "the package 'landlockpy' is not installed"
+_NO_SECCOMP = "the package 'pyseccomp' is not installed"
+landlockpy: Any = None
+pyseccomp: Any = None
+with suppress(ImportError):
+    landlockpy = importlib.import_module("landlockpy")
+try:
+    pyseccomp = importlib.import_module("pyseccomp")
+except ImportError:
+    pass
+except RuntimeError:  # what the package raises
+    _NO_SECCOMP = (
+        "libseccomp.so.2 is not installed (Debian, Ubuntu: libseccomp2; Fedora, RHEL: libseccomp)"
+    )
 
 MEMORY_BYTES = 4 * 1024**3
 CPU_S = 120
 FILES = 256
 NOBODY = 65534
+SECCOMP, LANDLOCK, NOBODY_USER = "seccomp", "Landlock", "user nobody"
+LIMITS = {  # by their names in /proc/PID/limits
+    "Max address space": (resource.RLIMIT_AS, MEMORY_BYTES),
+    "Max cpu time": (resource.RLIMIT_CPU, CPU_S),
+    "Max file size": (resource.RLIMIT_FSIZE, 0),
+    "Max open files": (resource.RLIMIT_NOFILE, FILES),
+    "Max processes": (resource.RLIMIT_NPROC, 0),
+    "Max core file size": (resource.RLIMIT_CORE, 0),
+}
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
-_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | 1, 0x80000000  # refuse: EPERM
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_PR_SET_PDEATHSIG = 1
+_MACHINES = ("x86_64", "aarch64")  # where the allow-list was tried
+_STDIN, _STDOUT = 0, 1
 
-# (audit architecture, calls that are refused, call `openat`, call `open` or None)
-_X86_64 = (
-    0xC000003E,
-    # socket socketpair connect bind listen accept sendto sendmsg ptrace kill tkill tgkill execve execveat
-    [41, 53, 42, 49, 50, 43, 44, 46, 101, 62, 200, 234, 59, 322,
-     # fork vfork unshare setns mount umount2 chroot pivot_root bpf perf_event_open io_uring_setup keyctl
-     57, 58, 272, 308, 165, 166, 161, 155, 321, 298, 425, 250,
-     # rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat creat link linkat symlink symlinkat
-     82, 264, 316, 87, 263, 84, 83, 258, 85, 86, 265, 88, 266,
-     # chmod fchmod fchmodat chown fchown lchown fchownat truncate mknod mknodat setxattr openat2 memfd_create
-     90, 91, 268, 92, 93, 94, 260, 76, 133, 259, 188, 437, 319,
-     # process_vm_readv process_vm_writev pidfd_open pidfd_getfd pidfd_send_signal accept4 sendmmsg
-     310, 311, 434, 438, 424, 288, 307],
-    257,
-    2,
-)  # fmt: skip
-_AARCH64 = (
-    0xC00000B7,
-    [198, 199, 203, 200, 201, 202, 206, 211, 117, 129, 130, 131, 221, 281,
-     97, 268, 40, 39, 51, 41, 280, 241, 425, 219,
-     38, 276, 35, 34, 37, 36, 52, 53, 54, 55, 45, 33, 5, 437, 279,
-     270, 271, 434, 438, 424, 242, 269],
-    56,
-    None,
-)  # fmt: skip
-_MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64}
+# Calls of a single-threaded CPython that computes. Neither one that takes a path, nor one that takes another
+# process's id, nor one that makes a file descriptor.
+ALLOWED = (
+    "brk munmap mremap madvise futex "
+    "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time getrandom "
+    "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall "
+    "getpid gettid getuid geteuid getgid getegid close exit exit_group"
+).split()
 
 
-def enter() -> list[str]:
-    """Give up everything but computing; what holds now, for the report. There is no way back.
-
-    Raises ConfigurationError where this machine cannot do it: nothing is unpickled then.
-    """
-    if platform.machine() not in _MACHINES:
-        raise ConfigurationError(
-            f"There is no sandbox for {platform.machine()}.",
-            where="skfleet model import",
-            hint="Import on x86-64 or arm64 Linux.",
-        )
-    libc = ctypes.CDLL(None, use_errno=True)
+def enter() -> tuple[list[str], dict[str, str]]:
+    """Give up everything but computing, for good; (what holds now, what this system lacks: why)."""
     held: list[str] = []
-    flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if os.getuid() else 0)
-    if libc.unshare(flags) == 0:
-        held.append("network namespace of its own")
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, CPU_S),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (value, value))
-    held.append(f"at most {MEMORY_BYTES >> 30} GiB and {CPU_S} s of CPU")
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        held.append("user nobody")
+    missing: dict[str, str] = {}
+    restrictions: list[tuple[str, Callable[[], str]]] = []
+    # Prepared while files may be read: root's interpreter may lie where `nobody` cannot look.
+    for name, prepare in ((LANDLOCK, _landlock), (SECCOMP, _seccomp)):
+        try:
+            restrictions.append((name, prepare()))
+        except (_Missing, OSError) as error:
+            missing[name] = str(error)
     with suppress(OSError):
         os.chdir("/")
-    _filter(libc)
-    held.append("no sockets, programs, signals or writing of files (seccomp)")
-    return held
+    libc = ctypes.CDLL(None, use_errno=True)
+    linux = sys.platform == "linux"
+    if linux:
+        flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if os.getuid() else 0)
+        if libc.unshare(flags) == 0:
+            held.append("network namespace of its own")
+    for limit, value in LIMITS.values():
+        with suppress(ValueError, OSError):  # the parent checks; macOS has no RLIMIT_AS
+            resource.setrlimit(limit, (value, value))
+    held.append(
+        f"at most {MEMORY_BYTES >> 30} GiB, {CPU_S} s of CPU, one process, no file written (rlimits)"
+    )
+    if os.getuid() == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            held.append(NOBODY_USER)
+        except OSError as error:
+            missing[NOBODY_USER] = f"root may not become another user: {error}"
+    if linux:
+        # Forgotten when the user changes, so after that.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for name, restrict in restrictions:
+        try:
+            held.append(restrict())
+        except (_Missing, OSError) as error:
+            missing[name] = str(error)
+    return held, missing
 
 
-def _filter(libc: ctypes.CDLL) -> None:
-    program = _program(*_MACHINES[platform.machine()])
-    code = b"".join(struct.pack("HBBI", *line) for line in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    given = Program(len(program), ctypes.cast(buffer, ctypes.c_void_p))
-    if (
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-        or libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(given), 0, 0) != 0
-    ):
-        raise ConfigurationError(
-            f"The kernel refuses the sandbox: {os.strerror(ctypes.get_errno())}.",
-            where="seccomp",
-            hint="Import on a Linux whose kernel has seccomp filters.",
-        )
+class _Missing(Exception):
+    """A protection that this system does not have."""
 
 
-Line = tuple[int, int, int, int]
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
+def _landlock() -> Callable[[], str]:
+    if sys.platform != "linux":
+        raise _Missing(f"{platform.system()} has none")
+    if landlockpy is None:
+        raise _Missing(_NO_LANDLOCK)
+    version = landlockpy.abi_version()
+    if version == 0:
+        raise _Missing("the kernel has none (Linux 5.13 or later, `landlock` in its list `lsm=`)")
+    ruleset = landlockpy.Ruleset(
+        scoped=landlockpy.Scope.SIGNAL | landlockpy.Scope.ABSTRACT_UNIX_SOCKET
+    )
+
+    def restrict() -> str:
+        with ruleset:
+            ruleset.restrict()
+        with suppress(PermissionError):
+            os.close(os.open("/", os.O_RDONLY))
+            raise _Missing("the kernel says it has it, and does not apply it")
+        return f"no file opened, no TCP, no signal (Landlock, version {version})"
+
+    return restrict
 
 
-def _program(
-    architecture: int, refused: list[int], openat: int, old_open: int | None
-) -> list[Line]:
-    """The filter, in classic BPF: of the data number is at 0, architecture at 4, arguments from 16."""
-    program: list[Line] = [
-        (_LOAD, 0, 0, 4),
-        (_EQUAL, 1, 0, architecture),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, 0),
-        # The x32 calls of an x86-64 kernel have numbers of their own.
-        (_AT_LEAST, 0, 1, 0x40000000),
-        (_RETURN, 0, 0, _KILL),
-    ]
-    for number in refused:
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
-    for call, argument in ((openat, 2), (old_open, 1)):
-        if call is not None:
-            program += [
-                (_EQUAL, 0, 4, call),
-                (_LOAD, 0, 0, 16 + 8 * argument),
-                (_ANY_BIT, 0, 1, _WRITES),
-                (_RETURN, 0, 0, _REFUSE),
-                (_RETURN, 0, 0, _ALLOW),
-            ]
-    return [*program, (_RETURN, 0, 0, _ALLOW)]
+def _seccomp() -> Callable[[], str]:
+    if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        raise _Missing(f"there is no allow-list for {platform.system()} on {platform.machine()}")
+    if pyseccomp is None:
+        raise _Missing(_NO_SECCOMP)
+    rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+    rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)  # 32-bit calls, x32
+    not_executable = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, mmap.PROT_EXEC, 0)
+    anonymous = pyseccomp.Arg(3, pyseccomp.MASKED_EQ, mmap.MAP_ANONYMOUS, mmap.MAP_ANONYMOUS)
+    for call in ALLOWED:
+        rules.add_rule(pyseccomp.ALLOW, call)
+    rules.add_rule(pyseccomp.ALLOW, "mmap", not_executable, anonymous)
+    rules.add_rule(pyseccomp.ALLOW, "mprotect", not_executable)
+    rules.add_rule(pyseccomp.ALLOW, "read", pyseccomp.Arg(0, pyseccomp.EQ, _STDIN))
+    rules.add_rule(pyseccomp.ALLOW, "write", pyseccomp.Arg(0, pyseccomp.EQ, _STDOUT))
+
+    def restrict() -> str:
+        rules.load()
+        return "no system call but to compute and to answer (seccomp, an allow-list)"
+
+    return restrict

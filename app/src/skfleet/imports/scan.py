@@ -7,7 +7,10 @@ import pickletools
 import zlib
 from dataclasses import dataclass
 
+from skfleet.text import printable
+
 MAGIC_ZLIB = b"x"
+MAX_BYTES = 512 << 20  # of a pickle, and of what it becomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,11 @@ class Needs:
     )
 
 
-def scan(data: bytes) -> Needs:
-    """The needs of a pickle, plain or joblib's, compressed with zlib or not."""
+def scan(data: bytes, max_bytes: int = MAX_BYTES) -> Needs:
+    """The needs of a pickle, plain or joblib's, with zlib or not; at most `max_bytes` are unpacked."""
     if data[:1] == MAGIC_ZLIB:
         try:
-            data = zlib.decompress(data)
+            data = zlib.decompressobj().decompress(data, max_bytes)
         except zlib.error:
             return Needs(whole=False)
     found: dict[str, None] = {}
@@ -56,7 +59,7 @@ def scan(data: bytes) -> Needs:
                 strings.append(text)
     except Exception:  # noqa: BLE001 - joblib writes arrays between the opcodes
         whole = False
-    return Needs(tuple(found), version, whole)
+    return Needs(tuple(map(printable, found)), printable(version), whole)
 
 
 def foreign(needs: Needs) -> list[str]:
