@@ -6,6 +6,7 @@ What a file may contain is this server's own list, never read from the artefact.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,14 @@ TRUSTED_TYPES: tuple[str, ...] = (
 )
 
 
+def _trusting() -> AbstractContextManager[None]:
+    """As fast as scikit-learn goes: rows were validated before they came here. The caller's settings stay."""
+    context: AbstractContextManager[None] = sklearn.config_context(
+        assume_finite=True, skip_parameter_validation=True
+    )
+    return context
+
+
 class SklearnBackend:
     """Answers with the estimator's own predict and predict_proba."""
 
@@ -55,7 +64,8 @@ class SklearnBackend:
 
     def predict(self, rows: Rows) -> list[Any]:
         """Labels, shape (n,) or (n, outputs)."""
-        found = np.asarray(self._estimator.predict(np.asarray(rows, dtype=self._dtype)))
+        with _trusting():
+            found = np.asarray(self._estimator.predict(np.asarray(rows, dtype=self._dtype)))
         if self._number:
             found = found.astype(np.float64)
         elif found.dtype.kind == "f":  # classes that are whole numbers, whatever their type was
@@ -65,7 +75,8 @@ class SklearnBackend:
 
     def predict_proba(self, rows: Rows) -> list[list[float]]:
         """Probabilities, shape (n, classes of all outputs)."""
-        values = self._estimator.predict_proba(np.asarray(rows, dtype=self._dtype))
+        with _trusting():
+            values = self._estimator.predict_proba(np.asarray(rows, dtype=self._dtype))
         if isinstance(values, list):  # one array an output
             values = np.hstack(values)
         result: list[list[float]] = values.tolist()
@@ -103,8 +114,6 @@ def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
             where=str(path),
             hint="Review them, then extend TRUSTED_TYPES in skfleet.backends.sklearn.",
         )
-    # As fast as scikit-learn goes; rows were validated before they came here.
-    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", InconsistentVersionWarning)
         estimator = skops.io.load(path, trusted=list(TRUSTED_TYPES))
