@@ -76,7 +76,15 @@ pins: venv ## Resolve requirements/*.in again, hashes included
 	@requirements/make-pins $(BIN)/uv
 	@bench/requirements/make-pins $(BIN)/uv
 
-clean: ## End the fleet and remove everything that make made
+# What commands wrote for their user: models, results of load tests, records of rollouts.
+KEPT := models loadtest rollouts
+SOURCES := app local loadtest bench playbooks packer terraform molecule roles inventories
+
+clean: ## End the fleet and remove what make made; models, load test results and rollouts stay
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
-	@rm -rf $(VENV) .skfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible
-	@find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible __pycache__
+	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} + -o -name 'skfleet*.egg-info' -prune -exec rm -rf {} +
+	@if [ -d .skfleet ]; then \
+	  find .skfleet -mindepth 1 -maxdepth 1 $(foreach name,$(KEPT),! -name $(name)) -exec rm -rf {} +; \
+	  rmdir .skfleet 2>/dev/null || echo "kept $$(echo .skfleet/*): yours; remove what you no longer need"; \
+	fi

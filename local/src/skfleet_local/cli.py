@@ -87,18 +87,26 @@ def up(
 
 
 @main.command()
+@click.option("--keep", is_flag=True, help="Keep the files; `up` starts the same fleet again.")
 @failing_well
-def down() -> None:
-    """End every process of the run and remove its files."""
+def down(keep: bool) -> None:
+    """End the fleet and delete its files, the bucket included."""
     run = current()
     began = time.monotonic()
-    ended = downs.down(run)
+    ended = downs.down(run, keep=keep)
     if not ended.processes and not ended.files:
         click.echo(f"nothing to end in {run.root}")
         return
     seconds = time.monotonic() - began
     killed = f", {ended.killed} by SIGKILL" if ended.killed else ""
     click.echo(f"ended {ended.processes} processes{killed} ({seconds:.1f} s)")
+    if ended.files:
+        click.echo(
+            f"deleted {run.root}: the bucket with its models, builds and releases, keys, disks and logs "
+            "(`down --keep` keeps them)"
+        )
+    else:
+        click.echo(f"kept {run.root}")
 
 
 @main.command()

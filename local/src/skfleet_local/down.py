@@ -1,4 +1,4 @@
-"""`down`: no process, port or file of the run is left, whatever state it was in."""
+"""`down`: no process, port or file of the run is left, whatever state it was in, and nothing else goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from skfleet.errors import SkfleetError
 from skfleet_local import processes
 from skfleet_local.processes import Process
-from skfleet_local.run import Run
+from skfleet_local.run import Run, owns, remove
 
 GRACE_S = 5.0
 
@@ -22,15 +22,16 @@ class Ended:
     files: bool
 
 
-def down(run: Run) -> Ended:
-    """End and remove everything; nothing there is no error."""
-    existed = run.root.exists()
-    if not existed:
+def down(run: Run, *, keep: bool = False) -> Ended:
+    """End everything, and remove all files unless they are to be kept; nothing there is no error.
+
+    Raises Refused for a directory that holds files and was not made for a run.
+    """
+    if not owns(run.root):
         # Processes may outlive a directory that somebody removed by hand.
         return Ended(*_end(run), files=_remove(run))
     with run.lock():
-        ended, killed = _end(run)
-        return Ended(ended, killed, files=_remove(run) or existed)
+        return Ended(*_end(run), files=False if keep else _remove(run))
 
 
 def _end(run: Run) -> tuple[int, int]:
@@ -55,14 +56,10 @@ def _end(run: Run) -> tuple[int, int]:
 
 def _remove(run: Run) -> bool:
     """Delete the directories; True if there was one."""
-    found = False
-    for folder in (run.root, run.short_directory):
-        if folder.is_symlink() or not folder.exists():
-            continue
+    found = remove(run.root)
+    if run.short_directory.exists() and not run.short_directory.is_symlink():
+        shutil.rmtree(run.short_directory)
         found = True
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(folder)  # raises what is in the way
     return found
 
 

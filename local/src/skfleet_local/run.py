@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet.errors import ConfigurationError, Refused, SkfleetError
 from skfleet_local.addresses import Addresses
 from skfleet_local.processes import Process
 
 # sun_path holds 108 bytes; supervisor binds `<path>.<pid>` first and renames it.
 _SOCKET_PATH_BYTES = 90
+MARK = ".skfleet-run"  # in a directory that `down` may delete
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -175,7 +177,7 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One `up` or `down` at a time; the lock is on the directory itself and leaves no file."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        claim(self.root)
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             try:
@@ -193,6 +195,41 @@ class Run:
 
 class NoRun(SkfleetError):
     """There is no fleet in the run directory."""
+
+
+def claim(directory: Path) -> None:
+    """Make a directory that `remove` may delete; raises Refused for one that holds what is not ours."""
+    if directory.exists() and not owns(directory) and any(directory.iterdir()):
+        raise _not_ours(directory)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (directory / MARK).touch()
+
+
+def _not_ours(directory: Path) -> Refused:
+    return Refused(
+        "The directory is not empty, and skfleet-local did not make it; its files stay as they are.",
+        where=str(directory),
+        hint="Set SKFLEET_RUN_DIR to a directory that is new or empty.",
+    )
+
+
+def owns(directory: Path) -> bool:
+    """Whether `claim` made it, or an `up` of before there was `claim`."""
+    return (directory / MARK).exists() or Run(directory).read_state() is not None
+
+
+def remove(directory: Path) -> bool:
+    """Delete a directory of ours with all that is in it; False where there is none."""
+    if directory.is_symlink() or not directory.exists():
+        return False
+    if not owns(directory):
+        if not any(directory.iterdir()):
+            return False
+        raise _not_ours(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        shutil.rmtree(directory)  # raises what is in the way
+    return True
 
 
 def repository() -> Path:

@@ -22,13 +22,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from skfleet.errors import SkfleetError
+from skfleet.errors import Refused, SkfleetError
 from skfleet_local import processes
 from skfleet_local.hosts import base, host, network
 from skfleet_local.hosts.host import Host
 from skfleet_local.hosts.machine import SHUTDOWN_S
 from skfleet_local.hosts.network import directory
-from skfleet_local.run import write_file
+from skfleet_local.run import claim, remove, write_file
 
 
 def marks(name: str) -> dict[str, str]:
@@ -63,6 +63,13 @@ def reach(found: Host) -> dict[str, str]:
 
 def stop(name: str, layer: Path | None) -> None:
     """Shut down and remove; nothing there is no error."""
+    foreign = layer is not None and not (layer / "opt/skfleet").is_dir()
+    if layer is not None and foreign and layer.exists() and any(layer.iterdir()):
+        raise Refused(
+            "The directory is not empty and holds no layer of a host.",
+            where=str(layer),
+            hint="Name a directory that is new or empty.",
+        )
     place = directory() / name
     machines = [found for found in processes.of_run(directory(), name) if _is_machine(found)]
     processes.end(lambda: machines, SHUTDOWN_S + 5)
@@ -83,7 +90,7 @@ def stop(name: str, layer: Path | None) -> None:
 def down() -> None:
     """All of it, whatever state it is in."""
     processes.end(lambda: processes.of_run(directory()), SHUTDOWN_S / 4)
-    shutil.rmtree(directory(), ignore_errors=True)
+    remove(directory())
     network.down()
 
 
@@ -99,7 +106,7 @@ def _write_for_others() -> None:
 
 @contextlib.contextmanager
 def _lock() -> Iterator[None]:
-    directory().mkdir(parents=True, exist_ok=True)
+    claim(directory())
     with (directory() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -48,7 +48,7 @@ from skfleet_local.compute import project
 from skfleet_local.hosts import network
 from skfleet_local.hosts.host import Record
 from skfleet_local.hosts.network import ADDRESSES, METADATA, directory
-from skfleet_local.run import Run
+from skfleet_local.run import Run, claim
 
 READY_S = 15.0
 METADATA_PORT = 80  # Google's
@@ -91,6 +91,7 @@ def operator_environment() -> dict[str, str]:
 def up() -> None:
     """Start what does not run, inside the network; make the bucket and who may call."""
     run = run_directory()
+    claim(directory())
     for folder in (run.root / "log", run.objects):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys.make(run, ADDRESSES.token_url)
