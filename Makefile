@@ -76,13 +76,14 @@ pins: venv ## Resolve requirements/*.in again, hashes included
 	@requirements/make-pins $(BIN)/uv
 	@bench/requirements/make-pins $(BIN)/uv
 
-# What commands wrote for their user: models, results of load tests, records of rollouts.
-KEPT := models loadtest rollouts
+# What commands wrote for their user. Results of load tests are in loadtest/results.
+KEPT := models rollouts
 SOURCES := app local loadtest bench playbooks packer terraform molecule roles inventories
 
-clean: ## End the fleet and remove what make made; models, load test results and rollouts stay
+clean: ## End the fleet and remove what make made; models, rollouts and results stay
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible __pycache__
+	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible __pycache__
 	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} + -o -name 'skfleet*.egg-info' -prune -exec rm -rf {} +
 	@if [ -d .skfleet ]; then \
 	  find .skfleet -mindepth 1 -maxdepth 1 $(foreach name,$(KEPT),! -name $(name)) -exec rm -rf {} +; \

@@ -98,7 +98,7 @@ def test_hosts_refuse_a_directory_of_others(
 def test_make_clean_keeps_what_is_the_users(tmp_path: Path) -> None:
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
     for path in ("app/src/skfleet.egg-info/PKG-INFO", "local/a/__pycache__/b.pyc",
-                 ".skfleet/builds/b", ".skfleet/models/mine/manifest.json", ".venv/bin/python",
+                 ".skfleet/builds/b", ".skfleet/models/mine/manifest.json", ".venv/pyvenv.cfg",
                  "env/lib/numpy.egg-info/PKG-INFO", "env/__pycache__/x.pyc"):  # fmt: skip
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("")
@@ -116,7 +116,7 @@ def test_make_clean_keeps_what_is_the_users(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", "clean"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "kept .skfleet/models" in done.stdout
+    assert "kept .skfleet/models:" in done.stdout
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {
         "Makefile",
@@ -124,3 +124,13 @@ def test_make_clean_keeps_what_is_the_users(tmp_path: Path) -> None:
         "env/lib/numpy.egg-info/PKG-INFO",
         "env/__pycache__/x.pyc",
     }
+
+
+def test_make_spares_a_directory_that_is_no_environment(precious: Path) -> None:
+    done = subprocess.run(
+        [REPOSITORY / "requirements/make-venv", precious],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "not empty" in done.stderr
+    assert (precious / "thesis.tex").read_text() == "precious"

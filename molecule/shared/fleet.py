@@ -19,6 +19,7 @@ from playbooks.tests import conftest as fleets
 
 from skfleet.builds.wheelhouse import build
 from skfleet.errors import SkfleetError
+from skfleet_local.run import claim
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIRECTORY = Path(os.environ.get("SKFLEET_TEST_FLEET") or REPOSITORY / ".skfleet/fleet")
@@ -31,7 +32,7 @@ def prepare() -> None:
     builds = REPOSITORY / ".skfleet/builds"
     build(REPOSITORY, builds)
     # Below the fleet's directory, where the fleet's own copy will be: `git describe` is part of the version.
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    claim(DIRECTORY)
     with tempfile.TemporaryDirectory(prefix="checkout-", dir=DIRECTORY) as scratch:
         build(fleets.misbehaving_checkout(Path(scratch) / "checkout"), builds)
 
@@ -45,6 +46,7 @@ def up() -> None:
     if whole.exists():
         found.command("skfleet-local", "up")
         return
+    claim(directory)
     found.command("skfleet-local", "down")
     for name in ("model", "other", "checkout"):  # of one that was cut off
         shutil.rmtree(directory / name, ignore_errors=True)

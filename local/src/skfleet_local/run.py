@@ -209,7 +209,7 @@ def _not_ours(directory: Path) -> Refused:
     return Refused(
         "The directory is not empty, and skfleet-local did not make it; its files stay as they are.",
         where=str(directory),
-        hint="Set SKFLEET_RUN_DIR to a directory that is new or empty.",
+        hint="Name a directory that is new or empty (SKFLEET_RUN_DIR).",
     )
 
 

@@ -68,7 +68,8 @@ def _metrics_dir(run_dir: Path) -> Path:
     """An empty directory for the metrics of this master's processes; removes those of dead ones."""
     parent = run_dir if os.access(run_dir, os.W_OK) else Path(tempfile.gettempdir())
     for old in parent.glob("skfleet-metrics-*"):
-        if not Path("/proc", old.name.rpartition("-")[2]).exists():
+        process = old.name.rpartition("-")[2]
+        if process.isdigit() and not Path("/proc", process).exists():
             shutil.rmtree(old, ignore_errors=True)
     path = parent / f"skfleet-metrics-{os.getpid()}"
     shutil.rmtree(path, ignore_errors=True)
