@@ -34,6 +34,10 @@ def call(name, *arguments):
     return result
 
 
+def refused():
+    raise PermissionError
+
+
 def forked(name, *arguments):
     if call(name, *arguments) == 0:  # in the new process, which outlives the import
         while True:
@@ -108,6 +112,7 @@ ATTEMPTS = {
     "execve": lambda: os.execv("/bin/true", ["true"]),
     "execveat": lambda: call("execveat", AT, b"/bin/true", 0, 0, 0),
     "subprocess": lambda: subprocess.run(["/bin/true"]),
+    "shell": lambda: os.system("exit 0") == 0 or refused(),
     "memfd_create": lambda: os.memfd_create("x"),
     "memfd_secret": lambda: call("memfd_secret", 0),
     "setsid": os.setsid,
@@ -161,6 +166,7 @@ ATTEMPTS = {
     "fanotify": lambda: call("fanotify_init", 0, 0),
     # The network and other processes' ears.
     "socket": socket.socket,
+    "connection": lambda: socket.create_connection(("127.0.0.1", GIVEN.get("port", 0))),
     "unix socket": lambda: socket.socket(socket.AF_UNIX),
     "netlink socket": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
     "socketpair": socket.socketpair,
@@ -203,7 +209,7 @@ def through():
     for name in GIVEN.get("only") or ATTEMPTS:
         try:
             ATTEMPTS[name]()
-        except (OSError, KeyError, RuntimeError, ValueError):
+        except (OSError, LookupError, RuntimeError, ValueError):
             continue
         names.append(name)
     return names

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +82,18 @@ def test_without_the_conversion_one_vs_rest_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "m" / "manifest.json").exists()
 
 
+def test_refused_import_can_be_tried_again_and_leaves_an_artefact(tmp_path: Path) -> None:
+    lines = (OLD / "binary.csv").read_text().splitlines()
+    lines[1] = str(1 - int(lines[1][0])) + lines[1][1:]
+    (tmp_path / "wrong.csv").write_text("\n".join(lines) + "\n")
+    for directory in ("m", "m-refused"):
+        with pytest.raises(DocumentError) as refused:
+            imported("binary", tmp_path / "m", tmp_path / "wrong.csv")
+        assert str(tmp_path / directory / REPORT) in refused.value.hint
+        imported("binary", tmp_path / "m")
+    assert load_model(tmp_path / "m").name == "binary"
+
+
 def test_old_trees_are_refused_and_say_why(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="node array") as refused:
         imported("forest", tmp_path / "m")
@@ -139,59 +147,8 @@ def said_by(code: str) -> str:
     return refused.value.message
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "__import__('socket').socket()",
-        "__import__('socket').create_connection(('127.0.0.1', {port}))",
-        "__import__('os').system('touch {file}') and 1/0",
-        "__import__('subprocess').run(['true'])",
-        "open('{file}', 'w')",
-        "__import__('os').open('{file}', 64)",
-        "__import__('os').remove('{there}')",
-        "__import__('os').rename('{there}', '{file}')",
-        "__import__('os').mkdir('{file}')",
-        "__import__('os').kill({pid}, 9)",
-        "__import__('os').fork()",
-        "__import__('os').symlink('{there}', '{file}')",
-        "__import__('os').setuid(0)",
-        "__import__('os').chmod('{there}', 0)",
-    ],
-)
-def test_a_pickle_can_do_no_harm(tmp_path: Path, code: str) -> None:
-    tmp_path.chmod(0o777)
-    there = tmp_path / "there"
-    there.write_text("x")
-    there.chmod(0o666)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        message = said_by(
-            code.format(file=tmp_path / "new", there=there, pid=os.getpid(),
-                        port=server.getsockname()[1])
-        )  # fmt: skip
-        server.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            server.accept()
-    errors = ["PermissionError", "OSError", "LookupError", "ZeroDivisionError", "no predict"]
-    assert any(word in message for word in errors), message
-    assert not (tmp_path / "new").exists()
-    assert there.read_text() == "x"
-
-
 def test_memory_and_time_are_bounded() -> None:
     assert "MemoryError" in said_by("b'x' * (8 << 30)")
-
-
-@pytest.mark.skipif(
-    os.getuid() != 0, reason="needs root to become another user; the test above is that"
-)
-def test_an_ordinary_user_is_as_safe() -> None:
-    code = (
-        "import os, socket; from skfleet.imports import sandbox; os.setgid(65534); os.setuid(65534);"
-        "print(sandbox.enter());\n"
-        "try:\n socket.socket()\nexcept PermissionError: print('refused')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "refused" in done.stdout, done.stderr
 
 
 def test_types_of_other_packages_are_refused(tmp_path: Path) -> None:

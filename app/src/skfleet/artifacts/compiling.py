@@ -155,7 +155,6 @@ def to_onnx(estimator: Any, features: Sequence[Feature], double: bool) -> bytes 
         )
     except ImportError:
         return None
-    onnx_boosting.register()
     number = DoubleTensorType if double else FloatTensorType
     if any(feature.categories is not None for feature in features):
         inputs = [
@@ -166,9 +165,10 @@ def to_onnx(estimator: Any, features: Sequence[Feature], double: bool) -> bytes 
         inputs = [("rows", number([None, len(features)]))]
     for options in ({id(estimator): {"zipmap": False}}, None):
         try:
-            made: bytes = convert(
-                estimator, initial_types=inputs, options=options
-            ).SerializeToString()
+            with onnx_boosting.mended():
+                made: bytes = convert(
+                    estimator, initial_types=inputs, options=options
+                ).SerializeToString()
         except Exception:  # noqa: BLE001, S112 - it fails in as many ways as there are estimators
             continue
         return made

@@ -6,7 +6,8 @@ of it is held against the estimator before it is served (`proving`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Whether a missing value goes to the left, node by node.
@@ -29,16 +30,25 @@ class _Container:
         return self._container.add_node(*arguments, **attributes)
 
 
-def register() -> None:
-    """Put the mended converters in the places of skl2onnx's own; again is no harm."""
+@contextmanager
+def mended() -> Iterator[None]:
+    """Put the mended converters in the places of skl2onnx's own while the block runs."""
     # Its public way to register wants estimators of one's own, not those that it knows.
     from skl2onnx.common._registration import get_converter, register_converter
 
-    for alias in ("SklearnHistGradientBoostingClassifier", "SklearnHistGradientBoostingRegressor"):
-        own = get_converter(alias)
-        if own._fct.__module__ != __name__:
-            options = own.get_allowed_options()
-            register_converter(alias, _mended(own), overwrite=True, options=options)
+    aliases = ("SklearnHistGradientBoostingClassifier", "SklearnHistGradientBoostingRegressor")
+    own = {alias: get_converter(alias) for alias in aliases}
+
+    def place(convert: Callable[[Any], Callable[..., None]]) -> None:
+        for alias, converter in own.items():
+            options = converter.get_allowed_options()
+            register_converter(alias, convert(converter), overwrite=True, options=options)
+
+    place(_mended)
+    try:
+        yield
+    finally:
+        place(lambda converter: converter._fct)
 
 
 def _mended(own: Callable[..., None]) -> Callable[..., None]:

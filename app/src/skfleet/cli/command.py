@@ -15,6 +15,10 @@ from skfleet.doctor.command import doctor
 from skfleet.errors import SkfleetError
 from skfleet.serving.command import serve
 from skfleet.settings import table
+from skfleet.text import printable
+
+MAX_MESSAGE = 20_000  # characters
+NEWLINE = "\n"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,5 +49,6 @@ def main() -> None:
     try:
         skfleet()
     except SkfleetError as error:
-        click.echo(f"skfleet: {error}", err=True)
+        # It may quote a file, a VM's answer or a bucket, which others write.
+        click.echo(f"skfleet: {printable(str(error), MAX_MESSAGE, keep=NEWLINE)}", err=True)
         sys.exit(error.exit_code)

@@ -24,6 +24,7 @@ from skfleet.text import printable
 
 __all__ = ["MAX_BYTES", "Child"]
 
+COMMAND = [sys.executable, "-I", "-m", "skfleet.imports.child"]
 TIMEOUT_S = 180.0
 # One thread: Landlock holds the thread that asks for it.
 ENVIRONMENT = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
@@ -38,7 +39,7 @@ class Child:
         # What is written there before the sandbox is ours; in it, no file can be written.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "skfleet.imports.child"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
