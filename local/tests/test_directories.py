@@ -91,7 +91,11 @@ def test_hosts_refuse_a_directory_of_others(
     with pytest.raises(Refused):
         hosts.down()
     with pytest.raises(Refused):
+        hosts.stop("photos", None)
+    monkeypatch.setenv("SKFLEET_HOSTS", str(precious / "hosts"))
+    with pytest.raises(Refused):
         hosts.stop("bake", precious)
+    assert (precious / "photos").is_dir()
     assert (precious / "thesis.tex").read_text() == "precious"
 
 

@@ -87,10 +87,11 @@ def enter() -> tuple[list[str], dict[str, str]]:
         os.chdir("/")
     libc = ctypes.CDLL(None, use_errno=True)
     linux = sys.platform == "linux"
-    if linux:
-        flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if os.getuid() else 0)
-        if libc.unshare(flags) == 0:
-            held.append("network namespace of its own")
+    flags = _CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if os.getuid() else 0)
+    if linux and libc.unshare(flags) == 0:
+        held.append("network namespace of its own")
+    elif SECCOMP in missing:  # which refuses sockets
+        missing["network namespace"] = "the system grants none"
     for limit, value in LIMITS.values():
         with suppress(ValueError, OSError):  # the parent checks; macOS has no RLIMIT_AS
             resource.setrlimit(limit, (value, value))

@@ -63,6 +63,7 @@ def reach(found: Host) -> dict[str, str]:
 
 def stop(name: str, layer: Path | None) -> None:
     """Shut down and remove; nothing there is no error."""
+    claim(directory())
     foreign = layer is not None and not (layer / "opt/skfleet").is_dir()
     if layer is not None and foreign and layer.exists() and any(layer.iterdir()):
         raise Refused(
