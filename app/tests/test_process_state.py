@@ -105,14 +105,18 @@ def refuse(call, *arguments):
     raise AssertionError("it was not refused")
 
 
+def imported(path, directory, data, expected):
+    import_model(path, "imported", directory, data, expected, weaker_sandbox=True)
+
+
 def example():
     from skfleet.examples import flight_delay
     flight_delay.example()
 
 
 calls = {f"{step.__name__} {name}": (step, name) for name in models for step in (write, answer)}
-calls["import"] = (import_model, old / "binary.pkl", "m", room / "m", old / "rows.csv", old / "binary.csv")
-calls["refused import"] = (refuse, import_model, old / "forest.pkl", "n", room / "n", None, None)
+calls["import"] = (imported, old / "binary.pkl", room / "m", old / "rows.csv", old / "binary.csv")
+calls["refused import"] = (refuse, imported, old / "forest.pkl", room / "n", None, None)
 calls["refused model"] = (refuse, load_model, room)
 calls["client"] = (Client, "https://127.0.0.1:1", "token")
 if full:

@@ -38,6 +38,9 @@ pyseccomp = pytest.importorskip(
     "pyseccomp", reason="needs libseccomp.so.2: apt-get install libseccomp2"
 )
 
+pytestmark = pytest.mark.skipif(
+    bool(sandbox.lacking()), reason=f"this system lacks a protection: {sandbox.lacking()}"
+)
 HERE = Path(__file__).parent
 NATIVE = pyseccomp.Arch.NATIVE
 # Later than some libraries know; the same numbers everywhere.

@@ -76,7 +76,10 @@ class Child:
             statement = msgspec.json.decode(line, type=Statement)
         except msgspec.MsgspecError:
             raise self._ended() from None
-        wrong = [] if sys.platform != "linux" else _wrong(self._process.pid, statement.missing)
+        try:
+            wrong = [] if sys.platform != "linux" else _wrong(self._process.pid, statement.missing)
+        except OSError:  # it is gone
+            raise self._ended() from None
         if wrong:
             raise IntegrityError(
                 f"The sandbox does not hold the process that unpickles: {', '.join(wrong)}.",

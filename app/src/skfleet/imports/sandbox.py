@@ -75,14 +75,8 @@ ALLOWED = (
 def enter() -> tuple[list[str], dict[str, str]]:
     """Give up everything but computing, for good; (what holds now, what this system lacks: why)."""
     held: list[str] = []
-    missing: dict[str, str] = {}
-    restrictions: list[tuple[str, Callable[[], str]]] = []
     # Prepared while files may be read: root's interpreter may lie where `nobody` cannot look.
-    for name, prepare in ((LANDLOCK, _landlock), (SECCOMP, _seccomp)):
-        try:
-            restrictions.append((name, prepare()))
-        except (_Missing, OSError) as error:
-            missing[name] = str(error)
+    restrictions, missing = _prepare()
     with suppress(OSError):
         os.chdir("/")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -109,12 +103,28 @@ def enter() -> tuple[list[str], dict[str, str]]:
     if linux:
         # Forgotten when the user changes, so after that.
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    for name, restrict in restrictions:
+    for name, restrict in restrictions.items():
         try:
             held.append(restrict())
         except (_Missing, OSError) as error:
             missing[name] = str(error)
     return held, missing
+
+
+def lacking() -> dict[str, str]:
+    """Of Landlock and seccomp, what this system does not have: why."""
+    return _prepare()[1]
+
+
+def _prepare() -> tuple[dict[str, Callable[[], str]], dict[str, str]]:
+    restrictions: dict[str, Callable[[], str]] = {}
+    missing: dict[str, str] = {}
+    for name, prepare in ((LANDLOCK, _landlock), (SECCOMP, _seccomp)):
+        try:
+            restrictions[name] = prepare()
+        except (_Missing, OSError) as error:
+            missing[name] = str(error)
+    return restrictions, missing
 
 
 class _Missing(Exception):
