@@ -36,7 +36,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fast_share(self) -> float:
-        """`p90 < 400 ms` says that this share of a slice's requests is faster than the threshold."""
+        """The share of a good slice's requests that is faster than the threshold."""
         return self.percentile / 100
 
 

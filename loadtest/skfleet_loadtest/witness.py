@@ -28,10 +28,11 @@ from skfleet.backends.compare import same_label
 from skfleet.errors import SkfleetError
 from skfleet.releases import operations
 from skfleet_loadtest.histogram import Histogram, merged
+from skfleet_loadtest.slo import read_edge, read_slo
 
 SAMPLES = 20
 # Nobody waits longer: the load balancers' own timeout is shorter.
-TIMEOUT_S = 15.0
+TIMEOUT_S = 3 * read_edge().timeouts.request_s
 # A request that starts this much after its time says that the witness itself was held up.
 LATE_S = 0.1
 # More requests wait for one, on their own time. Without a limit a busy moment makes every request a new
@@ -264,6 +265,5 @@ def record(tally: Tally, rate: float) -> dict[str, Any]:
 
 
 def _times(histogram: Histogram) -> dict[str, float | None]:
-    return {
-        f"p{percent:g}_ms": histogram.percentile(percent) for percent in (50, 90, 99, 99.9, 100)
-    }
+    percents = sorted({50, 90, 99, 99.9, 100, read_slo().objectives.latency.percentile})
+    return {f"p{percent:g}_ms": histogram.percentile(percent) for percent in percents}

@@ -70,8 +70,9 @@ def door(name: str) -> Door:
 
 def exit_code(found: dict[str, Any]) -> int:
     """0 for a clean run that held its rate, 1 for one that is not clean, 3 for one that says nothing."""
-    wanted = slo.read_slo().objectives.latency.threshold_ms
-    if found["failed"] or found["wrong"] or (found["p90_ms"] or 0) >= wanted:
+    latency = slo.read_slo().objectives.latency
+    reached = found[f"p{latency.percentile:g}_ms"] or 0
+    if found["failed"] or found["wrong"] or reached >= latency.threshold_ms:
         return 1
     held = abs(found["rate"] / found["rate_asked"] - 1) <= HELD
     return 0 if held and found["requests"] else 3

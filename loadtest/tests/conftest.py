@@ -14,6 +14,7 @@ from skfleet_loadtest.slo import read_slo
 
 STARTED = 1_000_000.0
 WARM_UP = 10
+OBJECTIVE_MS = read_slo().objectives.latency.threshold_ms
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def slow(cell: Cell, milliseconds: int) -> None:
     """Every answer of the cell took this long."""
     cell.durations.clear()
     cell.durations[bucket(milliseconds * 1000)] = cell.requests
-    cell.fast = cell.prompt = cell.right if milliseconds < 400 else 0
+    cell.fast = cell.prompt = cell.right if milliseconds < OBJECTIVE_MS else 0
 
 
 def fail(cell: Cell, count: int, kind: str = "status 503") -> None:

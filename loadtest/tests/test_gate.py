@@ -11,7 +11,7 @@ from skfleet_loadtest.figures import Cell
 from skfleet_loadtest.record import Record
 from skfleet_loadtest.verdict import EXIT_CODES, Word
 
-from .conftest import fail, slow
+from .conftest import OBJECTIVE_MS, fail, slow
 
 Make = Callable[..., Record]
 
@@ -68,7 +68,7 @@ def test_one_bad_slice_fails_a_run_that_is_fast_over_all(make_record: Make) -> N
 
     verdict = gate.judge(make_record(seconds=120, change=freeze))
     assert verdict.latency["p90_ms"] is not None
-    assert verdict.latency["p90_ms"] < 400
+    assert verdict.latency["p90_ms"] < OBJECTIVE_MS
     assert verdict.verdict is Word.FAIL
 
 

@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def addresses(run: Run) -> Addresses:
     """Loopback addresses where nobody listens."""
-    return next(a for a in candidates(run.root) if not first_taken(a.listeners(1, (8080,))))
+    return next(a for a in candidates(run.root) if not first_taken(a.listeners(1, (9080,))))
 
 
 @pytest.fixture(scope="module")

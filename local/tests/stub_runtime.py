@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from skfleet.declared import declared
+
 _CONVERGE = """\
 #!{python}
 import os, subprocess, sys, time
@@ -82,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-for port in (8081, 8082, 8083, 8080):
+for port in PORTS:
     server = ThreadingHTTPServer((address, port), Handler)
     threading.Thread(target=server.serve_forever).start()
 """
@@ -94,7 +96,8 @@ def make(folder: Path) -> Path:
     binaries = folder / "bin"
     binaries.mkdir(parents=True)
     service = folder / "service.py"
-    service.write_text(_SERVICE.replace("{{", "{").replace("}}", "}"))
+    text = _SERVICE.replace("{{", "{").replace("}}", "}")
+    service.write_text(text.replace("PORTS", repr(declared().edge.ports())))
     converge = binaries / "skfleet-converge"
     converge.write_text(_CONVERGE.format(python=sys.executable, service=service))
     converge.chmod(0o755)

@@ -31,12 +31,12 @@ def test_all_candidates_are_loopback_and_not_the_usual_ones() -> None:
 
 def test_a_taken_subnet_is_passed_over() -> None:
     run = Path("/somewhere/else")
-    own = choose(run, 1, (8080,))
+    own = choose(run, 1, (9080,))
     with socket.socket() as other:
         other.bind((own.cloud, 4443))
         other.listen()
-        assert choose(run, 1, (8080,)) != own
-    assert choose(run, 1, (8080,)) == own
+        assert choose(run, 1, (9080,)) != own
+    assert choose(run, 1, (9080,)) == own
 
 
 def test_a_port_taken_everywhere_is_named() -> None:
@@ -49,7 +49,7 @@ def test_a_port_taken_everywhere_is_named() -> None:
 
 
 def test_every_listener_of_a_run_is_on_its_subnet() -> None:
-    listeners = Addresses("127.20.30").listeners(3, (8080, 8081, 8082))
+    listeners = Addresses("127.20.30").listeners(3, (9080, 9081, 9082))
     assert all(address.startswith("127.20.30.") for address, _ in listeners)
     assert len(listeners) == len(set(listeners))
     assert first_taken([]) is None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from skfleet.declared import declared
 from skfleet_local import client, processes
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.client import ApiRefused, Compute
@@ -25,6 +26,8 @@ from skfleet_local.compute.project import (
 )
 
 pytestmark = pytest.mark.fleet
+
+HEALTH = declared().edge.listeners.health.port
 
 Eventually = Callable[[str, float, Callable[[], Any]], Any]
 
@@ -208,7 +211,7 @@ def test_a_vms_init_restarts_what_ends_on_the_vm(
 
     def live() -> bool:
         try:
-            return requests.get(f"http://{address}:8082/livez", timeout=1).status_code == 200
+            return requests.get(f"http://{address}:{HEALTH}/livez", timeout=1).status_code == 200
         except requests.RequestException:
             return False
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from skfleet.declared import declared
 from skfleet_local import processes
 from skfleet_local.addresses import first_taken
 from skfleet_local.run import Run
 
 pytestmark = pytest.mark.fleet
 
-PORTS = (8080, 8081, 8082)
+PORTS = declared().edge.ports()
 
 
 def left(run: Run, listeners: list[tuple[str, int]]) -> list[str]:

@@ -87,11 +87,12 @@ def test_a_drained_vm_is_never_used_for_want_of_another(config: dict[str, Any], 
 
 def test_membership_checks_the_health_port_and_marks_draining(local_edge: Edge) -> None:
     vms = [envoy.Endpoint("127.1.1.11", "a"), envoy.Endpoint("127.1.1.12", "b", draining=True)]
-    for name, port in (("external", 8080), ("internal", 8081)):
+    listeners = local_edge.listeners
+    for name, port in (("external", listeners.iap.port), ("internal", listeners.internal.port)):
         resource = envoy.membership(name, local_edge, vms)["resources"][0]
         first, second = (zone["lb_endpoints"][0] for zone in resource["endpoints"])
         assert first["endpoint"]["address"]["socket_address"]["port_value"] == port
-        assert first["endpoint"]["health_check_config"]["port_value"] == 8082
+        assert first["endpoint"]["health_check_config"]["port_value"] == listeners.health.port
         assert "health_status" not in first
         assert second["health_status"] == "DRAINING"
 

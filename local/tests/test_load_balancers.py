@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from skfleet.artifacts.store import Store
+from skfleet.declared import declared
 from skfleet.rollouts import lease
 from skfleet.serving.identity import IAP_HINT
 from skfleet_local import keys, processes
@@ -27,6 +28,8 @@ from skfleet_local.cloud.tokens import IAP_ISSUER, Tokens
 from skfleet_local.compute.project import BUCKET, FLEET, iap_audience
 
 pytestmark = pytest.mark.fleet
+
+LISTENERS = declared().edge.listeners
 
 Eventually = Callable[[str, float, Callable[[], Any]], Any]
 
@@ -103,7 +106,7 @@ def test_an_id_token_for_the_oauth_client_passes(fleet: Any, tokens: Tokens) -> 
     answer = post(fleet, bearer(tokens.id_token(ACCOUNTS["user"], IAP_CLIENT_ID)))
     assert answer.status_code == 200
     seen = answer.json()
-    assert seen["port"] == 8080
+    assert seen["port"] == LISTENERS.iap.port
     check_assertion(tokens, seen["headers"], "user")
     assert "authorization" not in seen["headers"]  # IAP consumed it
 
@@ -261,7 +264,7 @@ def test_the_internal_listener_leaves_identity_to_the_service(fleet: Any, tokens
         verify=str(fleet.run.ca_file),
         timeout=10,
     )
-    assert answer.json()["port"] == 8081
+    assert answer.json()["port"] == LISTENERS.internal.port
     assert answer.json()["headers"]["authorization"] == f"Bearer {token}"
     assert "x-goog-iap-jwt-assertion" not in answer.json()["headers"]
 
@@ -325,7 +328,7 @@ def test_the_access_log_says_who_served_and_in_how_many_attempts(
     assert found["status"] == 200
     assert found["attempts"] == 1
     assert found["flags"] == "-"
-    assert found["upstream"].endswith(":8080")
+    assert found["upstream"].endswith(f":{LISTENERS.iap.port}")
     assert found["release"] == "stub"
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skfleet.client.predict import Client
+from skfleet.declared import declared
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.demo.calls import Doors
@@ -25,6 +26,7 @@ from skfleet_local.run import Run
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(420)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+EDGE = declared().edge
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +139,10 @@ def test_predictions_come_through_both_load_balancers(released: tuple[Fleet, str
 def test_metrics_are_on_the_loopback_listener_alone(released: tuple[Fleet, str]) -> None:
     fleet, _ = released
     address = fleet.status()[0]["address"]
-    metrics = requests.get(f"http://{address}:8083/metrics", timeout=5).text
+    metrics = requests.get(f"http://{address}:{EDGE.loopback.metrics.port}/metrics", timeout=5).text
     assert "skfleet_requests" in metrics
     assert "skfleet_memory_bytes" in metrics
-    for port in (8080, 8081, 8082):
+    for port in EDGE.listeners.ports():
         answer = requests.get(f"http://{address}:{port}/metrics", timeout=5)
         assert answer.status_code in (401, 404), port
 
@@ -152,7 +154,7 @@ def test_the_serving_processes_have_no_connection_of_their_own(
 
     fleet, _ = released
     vm = fleet.status()[0]
-    listening = {8080, 8081, 8082, 8083}
+    listening = set(EDGE.ports())
     looked_at = 0
     for process in psutil.process_iter():
         try:

@@ -17,9 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from skfleet.declared import declared
+
 HOSTS = [sys.executable, "-m", "skfleet_local.hosts"]
 READY_S = 240
-HEALTH_PORT = 8082
+HEALTH_PORT = declared().edge.listeners.health.port
 
 
 def boot(image: Path, where: Path, name: str, address: str) -> dict[str, Any]:

@@ -5,13 +5,15 @@
                                over; with COVER `any`, somebody else's is covered, and holds again afterwards
     undrain OWNER,…            remove a mark of these owners (`any`: whoever's); what it covered holds again
     idle SECONDS               wait until no request is in flight
-    gate RELEASE MODELS SECONDS  wait until RELEASE is served with MODELS (name=digest,…), and ask golden rows
-    soak SECONDS RATE FULL ENOUGH  count what is served meanwhile, and ask RATE golden rows a second, or FULL
-                               where the VM would get fewer than ENOUGH requests otherwise
+    gate RELEASE MODELS SECONDS [REQUEST_S]  wait until RELEASE is served with MODELS (name=digest,…), and ask
+                               golden rows, each for REQUEST_S at most
+    soak SECONDS RATE FULL ENOUGH [PERCENTILE REQUEST_S]  count what is served meanwhile, and ask RATE
+                               golden rows a second, or FULL where the VM would get fewer than ENOUGH
+                               requests otherwise
     sample                     the counters now
 
-It comes from the controller's checkout, not from the release it judges. Standard library and PyYAML
-alone: it runs in the image's environment, whichever that is.
+It comes from the controller's checkout, not from the release it judges. Standard library, PyYAML and what
+every image's skfleet has: it runs in the image's environment, whichever that is.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ from typing import Any
 
 import yaml
 
-PORT_INTERNAL, PORT_HEALTH, PORT_METRICS = 8081, 8082, 8083
+# Settings of the listeners for the network, and of the VM's own.
+PORT_INTERNAL, PORT_HEALTH = "SKFLEET_PORT_INTERNAL", "SKFLEET_PORT_HEALTH"
+PORTS = {"iap": "SKFLEET_PORT_IAP", "internal": PORT_INTERNAL, "health": PORT_HEALTH}
+PORT_METRICS = "SKFLEET_PORT_METRICS"
 PAUSE_S = 0.2
 # Between a host and itself there is no proxy.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -46,6 +51,7 @@ class Vm:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = Path(prefix or "/")
+        self.request_s = TIMEOUT_S  # after which a load balancer would not wait for a prediction
         self.root = self.prefix / "opt/skfleet"
         host = yaml.safe_load((self.prefix / "etc/skfleet/host.yml").read_text())
         bound = host.get("skfleet_bind_address", "0.0.0.0")  # noqa: S104 - compared, not bound
@@ -53,20 +59,34 @@ class Vm:
         self.address = self.loopback if bound == "0.0.0.0" else bound  # noqa: S104
         self.environment = variables(self.prefix / "etc/skfleet/host.env")
 
-    def get(self, port: int, path: str) -> tuple[int, bytes]:
+    def port(self, setting: str) -> int:
+        """Of a listener: what the current release says, else the host, else the image."""
+        release = variables(self.root / "current/service.env")
+        said = release.get(setting) or self.environment.get(setting)
+        return int(said) if said else self.image_port(setting)
+
+    def image_port(self, setting: str) -> int:
+        """What the service listens on where its release does not say."""
+        from skfleet.settings import Settings
+
+        found: int = getattr(Settings(), setting.removeprefix("SKFLEET_").lower())
+        return found
+
+    def get(self, listener: str, path: str) -> tuple[int, bytes]:
         """Status and body; status 0 where nobody answers."""
-        address = self.loopback if port == PORT_METRICS else self.address
+        address = self.loopback if listener == PORT_METRICS else self.address
+        url = f"http://{address}:{self.port(listener)}{path}"
         try:
-            with OPENER.open(f"http://{address}:{port}{path}", timeout=TIMEOUT_S) as answer:
+            with OPENER.open(url, timeout=TIMEOUT_S) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
         except (OSError, http.client.HTTPException):
             return 0, b""
 
-    def document(self, port: int, path: str) -> dict[str, Any]:
+    def document(self, listener: str, path: str) -> dict[str, Any]:
         """A JSON answer, whatever its status; empty where there is none."""
-        _, body = self.get(port, path)
+        _, body = self.get(listener, path)
         return parsed(body)
 
     @property
@@ -105,6 +125,11 @@ def look(vm: Vm) -> dict[str, Any]:
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "platform": f"linux_{platform.machine()}",
         "image_contracts": contracts(),
+        # Where it listens whatever its release says, and where it does if that says nothing.
+        "host_ports": {
+            name: int(vm.environment[s]) for name, s in PORTS.items() if s in vm.environment
+        },
+        "image_ports": {name: vm.image_port(setting) for name, setting in PORTS.items()},
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "in_flight": in_flight(vm),
     }
@@ -275,7 +300,7 @@ class Golden:
     def _post(self, path: str, body: str) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(
-                self.vm.address, PORT_INTERNAL, timeout=TIMEOUT_S
+                self.vm.address, self.vm.port(PORT_INTERNAL), timeout=self.vm.request_s
             )
         headers = {"Content-Type": "application/json"}
         if self.token:
@@ -323,7 +348,9 @@ def identity_token(vm: Vm) -> str:
         return answer.read().decode()
 
 
-def soak(vm: Vm, seconds: float, rate: float, full: float, enough: int) -> dict[str, Any]:
+def soak(
+    vm: Vm, seconds: float, rate: float, full: float, enough: int, percentile: float
+) -> dict[str, Any]:
     """Two samples, and the witness between them: open loop, timed from the intended start."""
     before, began = sample(vm), time.monotonic()
     golden = [Golden(vm, name, digest) for name, digest in look(vm)["models"].items()]
@@ -343,7 +370,10 @@ def soak(vm: Vm, seconds: float, rate: float, full: float, enough: int) -> dict[
             "requests": len(latencies),
             "failed": sum(model.failed for model in golden),
             "wrong": sum(model.wrong for model in golden),
-            "p90_ms": round(latencies[int(len(latencies) * 0.9)], 2) if latencies else 0.0,
+            # Of the objective's percentile, whichever that is.
+            "p90_ms": round(latencies[int(len(latencies) * percentile / 100)], 2)
+            if latencies
+            else 0.0,
             "words": [words for model in golden for words in model.words],
         },
     }
@@ -461,9 +491,11 @@ def main() -> None:
     elif command == "idle":
         answer = idle(vm, float(rest[0]))
     elif command == "gate":
+        vm.request_s = float((rest[3:] or [TIMEOUT_S])[0])
         answer = gate(vm, rest[0], rest[1], float(rest[2]))
     elif command == "soak":
-        answer = soak(vm, float(rest[0]), float(rest[1]), float(rest[2]), int(rest[3]))
+        percentile, vm.request_s = (float(value) for value in rest[4:] or [90, TIMEOUT_S])
+        answer = soak(vm, float(rest[0]), float(rest[1]), float(rest[2]), int(rest[3]), percentile)
     elif command == "sample":
         answer = sample(vm)
     else:

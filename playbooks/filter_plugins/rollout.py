@@ -24,6 +24,8 @@ _FOUND = (
     "python",
     "platform",
     "image_contracts",
+    "host_ports",
+    "image_ports",
 )
 
 
@@ -106,6 +108,7 @@ def plan_group(info: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "target_size": group["target_size"],
         "stable": group["stable"],
+        "named_ports": group.get("named_ports", {}),
         "autoscaler_mode": scaler.get("mode", ""),
         "minimum": scaler.get("min", 0),
         "maximum": scaler.get("max", 0),

@@ -110,7 +110,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 group:
-  description: name, target_size, stable, versions.
+  description: name, target_size, stable, named_ports, versions.
   type: dict
   returned: with info
 instances:
@@ -191,6 +191,7 @@ class Mig:
                 "name": group.name,
                 "target_size": group.target_size,
                 "stable": group.status.is_stable,
+                "named_ports": {port.name: port.port for port in group.named_ports},
                 "versions": [
                     {"template": version.instance_template, **_size(version)}
                     for version in group.versions

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from skfleet import declared
 from skfleet.artifacts.publish import write_artefact
 from skfleet.examples import flight_delay
 from skfleet.rollouts.evidence import read_events
@@ -309,7 +310,7 @@ def assert_clean(record: dict[str, Any]) -> None:
     """Nothing failed, nothing was wrong, and it was fast, of enough requests."""
     assert record["requests"] >= ENOUGH
     assert (record["failed"], record["wrong"]) == (0, 0), record["samples"]
-    assert record["p90_ms"] < 400
+    assert record["p90_ms"] < declared.declared().slo.objectives.latency.threshold_ms
 
 
 def other_model(directory: Path) -> Path:
@@ -332,7 +333,8 @@ def other_model(directory: Path) -> Path:
 
 def misbehaving_checkout(directory: Path) -> Path:
     """A copy of what a build is made of, which misbehaves as its release's settings say."""
-    for name in ("app/pyproject.toml", "requirements", "roles", "playbooks/converge.yml"):
+    parts = ("app/pyproject.toml", "requirements", "roles", "playbooks/converge.yml")
+    for name in (*parts, declared.EDGE, declared.SLO):
         source, target = REPOSITORY / name, directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

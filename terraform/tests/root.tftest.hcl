@@ -130,7 +130,7 @@ run "one_edge_over_fleets_in_two_regions" {
   }
 
   assert {
-    condition     = output.ansible.schema_version == 1 && output.ansible.listeners.iap.port == 8080 && output.ansible.listeners.internal.port == 8081 && output.ansible.listeners.health.port == 8082
+    condition     = output.ansible.schema_version == 1 && output.ansible.listeners == { for name, listener in yamldecode(file("../edge.yml")).listeners : name => { name = listener.name, port = listener.port } }
     error_message = "Ansible's contract must name its version and the listeners."
   }
 }

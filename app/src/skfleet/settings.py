@@ -7,12 +7,14 @@ A value that does not parse stops the program at start with the setting's name.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from skfleet import declared
 from skfleet.errors import ConfigurationError
 
 
@@ -26,18 +28,35 @@ def setting(
     high: float | None = None,
     release: bool = False,
 ) -> Any:
-    """One declared setting. `release=True`: a release may set it in its `settings`."""
-    return field(
-        default=default,
-        metadata={
-            "env": env,
-            "meaning": meaning,
-            "unit": unit,
-            "low": low,
-            "high": high,
-            "release": release,
-        },
-    )
+    """One declared setting. `default`: a value, or a function that reads it from edge.yml or slo.yml.
+
+    `release=True`: a release may set it in its `settings`.
+    """
+    metadata = {
+        "env": env,
+        "meaning": meaning,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "release": release,
+    }
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def of_edge(read: Callable[[declared.Edge], float]) -> Callable[[], int]:
+    """A default that edge.yml declares."""
+    return lambda: math.ceil(read(declared.declared().edge))
+
+
+def of_slo(read: Callable[[declared.Slo], float]) -> Callable[[], int]:
+    """A default that slo.yml declares."""
+    return lambda: math.ceil(read(declared.declared().slo))
+
+
+# The service closes idle connections later than the load balancers: none sends a request into the closing.
+KEEPALIVE_MARGIN_S = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +85,55 @@ class Settings:
     loopback_address: str = setting(
         "SKFLEET_LOOPBACK_ADDRESS", "127.0.0.1", "address of the metrics listener"
     )
-    port_iap: int = setting("SKFLEET_PORT_IAP", 8080, "listener behind IAP", low=1, high=65535)
-    port_internal: int = setting(
-        "SKFLEET_PORT_INTERNAL", 8081, "listener for callers in the VPC", low=1, high=65535
+    port_iap: int = setting(
+        "SKFLEET_PORT_IAP",
+        of_edge(lambda edge: edge.listeners.iap.port),
+        "listener behind IAP; default: edge.yml",
+        low=1,
+        high=65535,
     )
-    port_health: int = setting("SKFLEET_PORT_HEALTH", 8082, "health listener", low=1, high=65535)
-    port_metrics: int = setting("SKFLEET_PORT_METRICS", 8083, "metrics listener", low=1, high=65535)
+    port_internal: int = setting(
+        "SKFLEET_PORT_INTERNAL",
+        of_edge(lambda edge: edge.listeners.internal.port),
+        "listener for callers in the VPC; default: edge.yml",
+        low=1,
+        high=65535,
+    )
+    port_health: int = setting(
+        "SKFLEET_PORT_HEALTH",
+        of_edge(lambda edge: edge.listeners.health.port),
+        "health listener; default: edge.yml",
+        low=1,
+        high=65535,
+    )
+    port_metrics: int = setting(
+        "SKFLEET_PORT_METRICS",
+        of_edge(lambda edge: edge.loopback.metrics.port),
+        "metrics listener; default: edge.yml",
+        low=1,
+        high=65535,
+    )
+    port_iap_also: int = setting(
+        "SKFLEET_PORT_IAP_ALSO",
+        of_edge(lambda edge: edge.listeners.iap.also or 0),
+        "second port of the listener behind IAP; 0: none; default: edge.yml",
+        low=0,
+        high=65535,
+    )
+    port_internal_also: int = setting(
+        "SKFLEET_PORT_INTERNAL_ALSO",
+        of_edge(lambda edge: edge.listeners.internal.also or 0),
+        "second port for callers in the VPC; 0: none; default: edge.yml",
+        low=0,
+        high=65535,
+    )
+    port_health_also: int = setting(
+        "SKFLEET_PORT_HEALTH_ALSO",
+        of_edge(lambda edge: edge.listeners.health.also or 0),
+        "second port of the health listener; 0: none; default: edge.yml",
+        low=0,
+        high=65535,
+    )
 
     # The service
     fast_lane: bool = setting(
@@ -101,10 +163,18 @@ class Settings:
         high=100_000,
         release=True,
     )
+    latency_objective_ms: int = setting(
+        "SKFLEET_LATENCY_OBJECTIVE_MS",
+        of_slo(lambda slo: slo.objectives.latency.threshold_ms),
+        "latency objective: a bound of the histogram, and what load shedding keeps; default: slo.yml",
+        unit="ms",
+        low=1,
+        high=600_000,
+    )
     keepalive_s: int = setting(
         "SKFLEET_KEEPALIVE_S",
-        650,
-        "idle connections live longer than the load balancer's 600 s",
+        of_edge(lambda edge: edge.timeouts.backend_keepalive_s + KEEPALIVE_MARGIN_S),
+        f"lifetime of idle connections; default: edge.yml's backend_keepalive_s and {KEEPALIVE_MARGIN_S} s",
         unit="s",
         low=1,
         high=3600,
@@ -112,11 +182,11 @@ class Settings:
     )
     graceful_timeout_s: int = setting(
         "SKFLEET_GRACEFUL_TIMEOUT_S",
-        30,
-        "time for requests in flight when a worker stops",
+        of_edge(lambda edge: edge.timeouts.drain_s),
+        "time for requests in flight when a worker stops; default: edge.yml's drain_s",
         unit="s",
         low=1,
-        high=600,
+        high=3600,
         release=True,
     )
     reload_linger_s: int = setting(
@@ -210,6 +280,11 @@ def release_settings(values: Mapping[str, Any]) -> dict[str, str]:
     return result
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment variables that give these settings."""
+    return {f.metadata["env"]: str(getattr(settings, f.name)) for f in fields(settings)}
+
+
 def table() -> list[tuple[str, str, str, str, str]]:
     """(environment variable, type, default, unit, meaning) of every setting."""
     types = get_type_hints(Settings)
@@ -217,12 +292,16 @@ def table() -> list[tuple[str, str, str, str, str]]:
         (
             f.metadata["env"],
             types[f.name].__name__,
-            str(f.default),
+            str(_default(f)),
             f.metadata["unit"],
             f.metadata["meaning"],
         )
         for f in fields(Settings)
     ]
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default_factory() if callable(item.default_factory) else item.default
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

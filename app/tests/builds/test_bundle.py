@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from skfleet.builds.bundle import ROLES, make_bundle
-from skfleet.errors import ConfigurationError
+from skfleet import declared
+from skfleet.builds.bundle import ROLES, edge_in, make_bundle
+from skfleet.errors import ConfigurationError, DocumentError
 from skfleet.vm.unpack import unpack
 
 REPO = Path(__file__).parents[3]
@@ -22,6 +23,8 @@ REPO = Path(__file__).parents[3]
 def tree(tmp_path: Path) -> Path:
     target = tmp_path / "tree"
     (target / "playbooks").mkdir(parents=True)
+    for name in (declared.EDGE, declared.SLO):
+        shutil.copy(REPO / name, target)
     shutil.copy(REPO / "playbooks/converge.yml", target / "playbooks")
     shutil.copytree(REPO / "roles", target / "roles")
     return target
@@ -56,6 +59,34 @@ def test_change_of_a_task_is_another_bundle(tree: Path) -> None:
     with (tree / "roles/release/tasks/stage.yml").open("a") as file:
         file.write("# changed\n")
     assert make_bundle(tree) != first
+
+
+@pytest.mark.parametrize("name", [declared.EDGE, declared.SLO])
+def test_change_of_a_declaration_is_another_bundle(tree: Path, name: str) -> None:
+    first = make_bundle(tree)
+    with (tree / name).open("a") as file:
+        file.write("# changed\n")
+    assert make_bundle(tree) != first
+
+
+def test_bundle_says_where_its_release_listens(tree: Path) -> None:
+    text = (tree / declared.EDGE).read_text()
+    port = declared.load(tree).edge.listeners.health.port
+    (tree / declared.EDGE).write_text(text.replace(f"port: {port}}}", "port: 9182, also: 9282}"))
+    edge = edge_in(make_bundle(tree), "gs://b/x.tar")
+    assert edge is not None
+    assert edge.listeners.health.ports == (9182, 9282)
+    buffer = io.BytesIO()
+    tarfile.open(fileobj=buffer, mode="w").close()
+    for before in (b"no tar", buffer.getvalue()):
+        assert edge_in(before, "gs://b/x.tar") is None
+
+
+@pytest.mark.parametrize("name", [declared.EDGE, declared.SLO])
+def test_a_declaration_that_no_vm_could_use_makes_no_bundle(tree: Path, name: str) -> None:
+    (tree / name).write_text("listeners: {}\n")
+    with pytest.raises(DocumentError, match=name):
+        make_bundle(tree)
 
 
 def test_bundle_holds_every_role_that_its_playbook_reaches() -> None:

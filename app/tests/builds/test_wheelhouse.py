@@ -28,7 +28,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> wheelhouse.Wheelhouse:
 def copy_of_the_tree(target: Path) -> Path:
     (target / "app").mkdir(parents=True)
     shutil.copytree(REPO / "requirements", target / "requirements")
-    shutil.copy(REPO / "app/pyproject.toml", target / "app/pyproject.toml")
+    for name in ("app/pyproject.toml", "edge.yml", "slo.yml"):
+        shutil.copy(REPO / name, target / name)
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(REPO / "app/src", target / "app/src", ignore=ignore)
     return target

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -19,6 +20,32 @@ IAP_AUDIENCE = "/projects/1/global/backendServices/2"
 INTERNAL_AUDIENCE = "https://predict.internal"
 CALLER = "caller@project.iam.gserviceaccount.com"
 PORTS = {"iap": 8080, "internal": 8081, "health": 8082, "metrics": 8083}
+OBJECTIVE_MS = 400
+
+
+@pytest.fixture(scope="package", autouse=True)
+def own_declarations() -> Iterator[None]:
+    """Ports and an objective of these tests' own: what edge.yml and slo.yml say is no matter of theirs."""
+    from skfleet import declared
+
+    real = declared.declared()
+    listeners = {
+        name: msgspec.structs.replace(
+            getattr(real.edge.listeners, name), port=PORTS[name], also=None
+        )
+        for name in ("iap", "internal", "health")
+    }
+    edge = msgspec.structs.replace(
+        real.edge,
+        listeners=declared.Listeners(**listeners),
+        loopback=declared.Loopback(metrics=declared.LoopbackListener(port=PORTS["metrics"])),
+    )
+    latency = declared.Latency(percentile=90, threshold_ms=OBJECTIVE_MS)
+    objectives = msgspec.structs.replace(real.slo.objectives, latency=latency)
+    own = declared.Declared(edge=edge, slo=declared.Slo(objectives=objectives))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(declared, "declared", lambda: own)
+        yield
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from skfleet.serving.admission import LEAST, SHED_CPU_S, TARGET_S, Admission
+from skfleet.serving.admission import LEAST, SHED_CPU_S, TARGET_SHARE, Admission
 from skfleet.serving.fast import FastLane
 
 from .calls import call
@@ -33,9 +33,11 @@ class Clock:
 
 def clocked(limit: int) -> tuple[Admission, Clock]:
     clock = Clock()
-    return Admission(limit, lambda: clock.now, lambda: clock.cpu), clock
+    return Admission(limit, lambda: clock.now, lambda: clock.cpu, OBJECTIVE_S), clock
 
 
+OBJECTIVE_S = 0.4
+TARGET_S = TARGET_SHARE * OBJECTIVE_S
 FORM = "application/x-www-form-urlencoded"
 ROW = b"x=" + str([0, 1] * 18 + [1]).encode()
 

@@ -292,6 +292,7 @@ class Machine:
         # Short: a socket's path has at most 107 characters.
         self.prefix = Path(tempfile.mkdtemp(prefix="skvm", dir="/tmp"))
         self.address = _free_address()
+        self.health_port = 8082  # that of host.env
         self.host_dir = self.prefix / "etc/skfleet"
         self.run_dir = self.prefix / "run/skfleet"
         self._config = self.prefix / "etc/supervisor/supervisord.conf"
@@ -336,14 +337,17 @@ class Machine:
         )
         self.set_environment(cloud.endpoint, metadata.address)
 
-    def set_environment(self, endpoint: str, metadata: str) -> None:
+    def set_environment(
+        self, endpoint: str, metadata: str, told: str = "SKFLEET_PORT_HEALTH=8082"
+    ) -> None:
+        """host.env; `told`: a setting of the host's own, which comes before the release's edge.yml."""
         (self.host_dir / "host.env").write_text(
             textwrap.dedent(f"""\
                 # where this host's cloud is
                 GCE_METADATA_HOST={metadata}
                 GCE_METADATA_IP={metadata}
                 SKFLEET_STORAGE_ENDPOINT={endpoint}
-                SKFLEET_PORT_HEALTH=8082
+                {told}
                 SKFLEET_IAP_KEYS_URL=http://{metadata}/iap
                 SKFLEET_GOOGLE_KEYS_URL=http://{metadata}/google
                 """)
@@ -412,7 +416,9 @@ class Machine:
     def get(self, route: str) -> tuple[int, dict[str, Any]]:
         """(status, body) of the health listener; status 0: nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://{self.address}:8082{route}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://{self.address}:{self.health_port}{route}", timeout=5
+            ) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())

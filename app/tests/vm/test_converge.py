@@ -13,6 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
+
+from skfleet import declared
+from skfleet.builds.bundle import make_bundle
+from skfleet.settings import Settings, environment_of
+
+REPO = Path(__file__).parents[3]
 
 _numbers = itertools.count(2)
 
@@ -142,6 +149,61 @@ def test_release_of_several_models_serves_the_default_one_first(at_r1: Any) -> N
     at_r1.converge("several")
     value = at_r1.machine.get("/version")[1]["environment"]["SKFLEET_MODELS"]
     assert [part.split("=")[0] for part in value.split(",")] == ["second", "first", "third"]
+
+
+def bundle_of(directory: Path, edge: Any, slo: Any) -> bytes:
+    """The roles bundle of a checkout with other declarations."""
+    for name in ("roles", "playbooks"):
+        (directory / name).symlink_to(REPO / name)
+    for name, change in ((declared.EDGE, edge), (declared.SLO, slo)):
+        document = yaml.safe_load((REPO / name).read_text())
+        change(document)
+        (directory / name).write_text(yaml.safe_dump(document))
+    return make_bundle(directory)
+
+
+def test_the_host_follows_what_its_release_declares(
+    fresh: Any, make_wheelhouse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other ports, times and objectives: forward, back by itself when the release fails, and back."""
+
+    def edge(document: Any) -> None:
+        for number, listener in enumerate(document["listeners"].values()):
+            listener |= {"port": 9180 + number, "also": 9280 + number}
+        document["timeouts"] |= {"drain_s": 44.5, "backend_keepalive_s": 620}
+
+    def slo(document: Any) -> None:
+        document["objectives"]["latency"]["threshold_ms"] = 250
+
+    machine, cloud = fresh.machine, fresh.cloud
+    machine.set_environment(cloud.endpoint, fresh.metadata.address, told="SKFLEET_PORT_IAP=7001")
+    old = machine.health_port = declared.declared().edge.listeners.health.port
+    cloud.release("r1")
+    other = bundle_of(tmp_path, edge, slo)
+    cloud.release("r2", bundle=other)
+    cloud.release("broken", bundle=cloud.bundle, wheelhouse=make_wheelhouse(broken=True))
+    fresh.converge("r1")
+    assert machine.served() == "r1"
+    fresh.converge("r2")
+    assert machine.served() is None, "nothing is left on the old port"
+    machine.health_port = 9182
+    found = machine.get("/version")[1]["environment"]
+    there = declared.load(tmp_path)
+    monkeypatch.setattr(declared, "declared", lambda: there)
+    wanted = environment_of(Settings())
+    named = [name for name in wanted if name in found and name.startswith("SKFLEET_PORT_")]
+    timed = ["SKFLEET_LATENCY_OBJECTIVE_MS", "SKFLEET_KEEPALIVE_S", "SKFLEET_GRACEFUL_TIMEOUT_S"]
+    assert len(named) == 7
+    told = {"SKFLEET_PORT_IAP": "7001"}  # by host.env
+    assert {name: found[name] for name in (*named, *timed)} == {
+        name: {**wanted, **told}[name] for name in (*named, *timed)
+    }
+    assert machine.converge("broken").returncode == 1
+    assert machine.served() == "r2"
+    assert "back at" in machine.state()["reason"]
+    fresh.converge("r1")
+    machine.health_port = old
+    assert machine.served() == "r1"
 
 
 def publish_bad(cloud: Any, make_wheelhouse: Any, make_tar: Any, fault: str, name: str) -> None:

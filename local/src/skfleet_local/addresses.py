@@ -15,9 +15,8 @@ from pathlib import Path
 
 from skfleet.errors import ConfigurationError
 
-# On VMs; the ports of the service itself are edge.yml's, and 8083 is its metrics listener.
+# On VMs; the ports of the service itself are edge.yml's.
 METADATA_PORT = 8775
-METRICS_PORT = 8083
 
 # The cloud's own.
 STORAGE_PORT = 4443
@@ -127,7 +126,7 @@ class Addresses:
         )
         result = [(self.cloud, port) for port in stand_ins]
         result += [(self.external, TLS_PORT), (self.internal, TLS_PORT)]
-        ports = (*vm_ports, METRICS_PORT, METADATA_PORT)
+        ports = (*vm_ports, METADATA_PORT)
         for _, address in zip(range(vms), self.vms(), strict=False):
             result += [(address, port) for port in ports]
         return result

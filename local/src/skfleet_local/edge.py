@@ -13,26 +13,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from skfleet.declared import Listeners, Loopback, edge_of
 from skfleet.errors import DocumentError
-
-
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """A port on every VM and its name in the instance group."""
-
-    name: str
-    port: int
-
-
-class Listeners(msgspec.Struct, frozen=True, kw_only=True):
-    """A VM's listeners for the network."""
-
-    iap: Listener
-    internal: Listener
-    health: Listener
-
-    def ports(self) -> tuple[int, ...]:
-        """All of them."""
-        return (self.iap.port, self.internal.port, self.health.port)
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +77,15 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     """The document."""
 
     listeners: Listeners
+    loopback: Loopback
     health_checks: HealthChecks
     retries: Retries
     outliers: Outliers
     timeouts: Timeouts
+
+    def ports(self) -> tuple[int, ...]:
+        """Every port that a VM listens on."""
+        return (*self.listeners.ports(), self.loopback.metrics.port)
 
     def _healing_factor(self, factor: float) -> float:
         """How much faster autohealing may be: what it must wait for, a VM's work, takes as long here."""
@@ -134,7 +121,9 @@ GOOGLE_RETRY_CONDITIONS = frozenset(
 def read(path: Path) -> Edge:
     """Parse edge.yml; raises DocumentError naming the field."""
     try:
-        edge = msgspec.convert(yaml.safe_load(path.read_text()), Edge)
+        document = yaml.safe_load(path.read_text())
+        edge_of(document, str(path))  # what VMs could not serve
+        edge = msgspec.convert(document, Edge)
     except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise DocumentError(f"edge.yml cannot be used: {error}.", where=str(path)) from None
     unknown = set(edge.retries.conditions) - GOOGLE_RETRY_CONDITIONS

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from skfleet.declared import Listeners
 from skfleet.errors import ConfigurationError, Refused, SkfleetError
 from skfleet_local.addresses import Addresses
 from skfleet_local.processes import Process
@@ -38,6 +39,7 @@ class State(msgspec.Struct, kw_only=True):
     runtime: str  # a ready made environment instead of a built one; empty: built
     time_scale: float
     layers: list[str] = []  # VMs are real hosts, their disks made of these; empty: directories
+    listeners: Listeners | None = None  # of edge.yml when the fleet was made
     processes: dict[str, Process] = {}
 
     @property

@@ -32,7 +32,7 @@ from skfleet_local import (
 )
 from skfleet_local import edge as edges
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
-from skfleet_local.addresses import METRICS_PORT, Addresses, choose
+from skfleet_local.addresses import Addresses, choose
 from skfleet_local.compute.project import BUCKET, FLEET, GROUP, REGION
 from skfleet_local.edge import Edge
 from skfleet_local.hosts import base, network
@@ -69,8 +69,7 @@ class Up:
         edge = edges.read(repository / "edge.yml")
         state = run.read_state()
         if state is None:
-            ports = (*edge.listeners.ports(), METRICS_PORT)
-            addresses = _hosts_network() if layer else choose(run.root, vms, ports)
+            addresses = _hosts_network() if layer else choose(run.root, vms, edge.ports())
             state = State(
                 subnet=addresses.subnet,
                 project=PROJECT,
@@ -78,8 +77,16 @@ class Up:
                 runtime=runtime,
                 time_scale=time_scale,
                 layers=[str(layer.resolve()), str(base.ensure())] if layer else [],
+                listeners=edge.listeners,
             )
             run.write_state(state)
+        elif state.listeners not in (None, edge.listeners):
+            # Terraform would move the cloud's load balancers; these only begin with their VMs.
+            raise ConfigurationError(
+                "edge.yml has other listeners than this fleet was made with.",
+                where=f"{repository / 'edge.yml'}: listeners",
+                hint="`skfleet-local down`, then up again.",
+            )
         return cls(run, state, edge.scaled(state.time_scale), say)
 
     def __call__(self, vms: int) -> None:

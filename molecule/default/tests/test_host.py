@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from skfleet.declared import declared
+
+HEALTH = declared().edge.listeners.health.port
+
 
 def root(host: Any, command: str) -> Any:
     """What root is told by a command."""
@@ -81,9 +85,9 @@ def test_the_journal_is_bounded(host: Any) -> None:
 def test_a_host_without_a_release_is_live_and_says_why_it_is_not_ready(host: Any) -> None:
     assert host.service("skfleet.service").is_running
     assert host.service("skfleet.service").is_enabled
-    live = host.run("curl --silent --fail http://127.0.0.1:8082/livez")
+    live = host.run(f"curl --silent --fail http://127.0.0.1:{HEALTH}/livez")
     assert live.rc == 0
-    ready = host.run("curl --silent --write-out '%{http_code}' http://127.0.0.1:8082/readyz")
+    ready = host.run(f"curl --silent --write-out '%{{http_code}}' http://127.0.0.1:{HEALTH}/readyz")
     body, status = ready.stdout[:-3], ready.stdout[-3:]
     assert status == "503"
     assert json.loads(body)["checks"]

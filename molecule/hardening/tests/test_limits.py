@@ -7,6 +7,8 @@ from typing import Any
 
 from playbooks.tests.conftest import Fleet, at_a, fleet
 
+from skfleet.declared import declared
+
 from .test_service import on, vm
 
 __all__ = ["at_a", "fleet", "vm"]
@@ -112,9 +114,10 @@ def test_a_full_disk_does_not_stop_serving(at_a: Fleet, vm: dict[str, Any]) -> N
 def test_a_dead_log_sink_does_not_stop_serving(at_a: Fleet, vm: dict[str, Any]) -> None:
     """journald stands still, and more is logged than its socket holds."""
     # A kept connection that was ended is opened again, once, as clients do; the witness counts what is lost.
+    port = declared().edge.listeners.internal.port
     flood = (
         "import http.client\n"
-        "c = http.client.HTTPConnection('127.0.0.1', 8081, timeout=5)\n"
+        f"c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=5)\n"
         "def ask():\n"
         "  c.request('POST', '/', b'x=[]', {'Content-Type': 'application/x-www-form-urlencoded'})\n"
         "  c.getresponse().read()\n"

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from skfleet.declared import declared
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 PLACE = Path(os.environ.get("IMAGE_PLACE", REPOSITORY / ".skfleet/hosts/image"))
 LAYER = PLACE / "layer"
 HOSTS = [sys.executable, "-m", "skfleet_local.hosts"]
 NAMES = ("image-1", "image-2")
+HEALTH = declared().edge.listeners.health.port
 
 pytestmark = pytest.mark.skipif(
     not (PLACE / "boots.json").exists(), reason="runs in the scenario: molecule test -s image"
@@ -67,14 +70,14 @@ def calls() -> Any:
 def test_both_hosts_serve_the_desired_release(boots: Any, image: Any) -> None:
     assert [boot["name"] for boot in boots] == list(NAMES)
     for boot in boots:
-        assert get(boot["address"], 8082, "/version")["release"] == image["release"]
-        assert get(boot["address"], 8082, "/readyz")["release"] == image["release"]
+        assert get(boot["address"], HEALTH, "/version")["release"] == image["release"]
+        assert get(boot["address"], HEALTH, "/readyz")["release"] == image["release"]
 
 
 def test_a_host_without_the_bucket_serves_the_baked_release_and_says_so(image: Any) -> None:
     """Its image was made to; the callers that it admits are those of its image, too."""
     (boot,) = json.loads((PLACE / "without_bucket.json").read_bytes())
-    ready = get(boot["address"], 8082, "/readyz")
+    ready = get(boot["address"], HEALTH, "/readyz")
     assert (ready["release"], ready["stale"]) == (image["release"], True)
     assert "cannot be reached" in on(boot["name"], "cat", "/run/skfleet/converge.json")
     admitted = "/var/lib/skfleet/identity/environment.json"

@@ -1,5 +1,7 @@
 """What is current and what answers: `look.py ROOT HEALTH_URL [RELEASE SECONDS]`, the answer as JSON.
 
+The port is that of the current release's service.env, or HEALTH_URL's where it says none.
+
 With a release it waits until the service answers with it and is live, and fails where that does not
 come true in time, or where a reload says that it cannot. A script, since it looks ten times a second,
 where a task can look once.
@@ -20,6 +22,16 @@ LOOKS = 5
 # A refusal that is older than this reload is gone by then; seconds.
 REFUSAL_S = 3.0
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def health_url(root: Path, url: str) -> str:
+    """Where the health listener of the current release answers."""
+    try:
+        lines = (root / "current/service.env").read_text().splitlines()
+    except OSError:
+        return url
+    ports = [line.partition("=")[2] for line in lines if line.startswith("SKFLEET_PORT_HEALTH=")]
+    return f"{url.rpartition(':')[0]}:{ports[-1]}" if ports else url
 
 
 def get(url: str) -> bytes:
@@ -64,7 +76,8 @@ def serves(url: str, release: str) -> bool:
 
 def main() -> None:
     """The script."""
-    root, url = Path(sys.argv[1]), sys.argv[2]
+    root = Path(sys.argv[1])
+    url = health_url(root, sys.argv[2])
     if len(sys.argv) > 3:
         release, seconds = sys.argv[3], float(sys.argv[4])
         began = time.monotonic()

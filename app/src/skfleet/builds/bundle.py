@@ -10,6 +10,8 @@ import io
 import tarfile
 from pathlib import Path
 
+from skfleet import declared
+from skfleet.declared import Edge
 from skfleet.errors import ConfigurationError
 
 # What converge.yml reaches; nothing else of the repository is on a VM.
@@ -19,8 +21,10 @@ _LEFT_OUT_SUFFIXES = (".md", ".pyc", ".orig", ".rej", ".swp")
 
 
 def make_bundle(repo: Path) -> bytes:
-    """The bundle of a checkout: `converge.yml`, `ansible.cfg` and `roles/` at the tar's root."""
+    """The bundle of a checkout; at its root converge.yml, ansible.cfg, edge.yml, slo.yml and `roles/`."""
     contents = {
+        declared.EDGE: repo / declared.EDGE,
+        declared.SLO: repo / declared.SLO,
         "ansible.cfg": repo / "roles/converge.cfg",
         "converge.yml": repo / "playbooks/converge.yml",
     }
@@ -36,6 +40,7 @@ def make_bundle(repo: Path) -> bytes:
                 where=str(file),
                 hint="Run the command in a checkout of skfleet.",
             )
+    declared.load(repo)  # what no role could use stops here
     buffer = io.BytesIO()
     # USTAR: no extended headers, which hold times and differ between versions of Python.
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -46,6 +51,17 @@ def make_bundle(repo: Path) -> bytes:
             member.mode = 0o644
             tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def edge_in(bundle: bytes, where: str) -> Edge | None:
+    """What the edge.yml of a bundle declares; None for a bundle of before bundles had one."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:") as tar:
+            file = tar.extractfile(declared.EDGE)
+            data = file.read() if file is not None else b""
+    except (tarfile.TarError, KeyError):
+        return None
+    return declared.edge_of(declared.parse(lambda: data, f"{where}: {declared.EDGE}"), where)
 
 
 def _left_out(path: Path) -> bool:

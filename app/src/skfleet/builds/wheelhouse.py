@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from skfleet import documents
+from skfleet import declared, documents
 from skfleet.documents import Document
 from skfleet.errors import ConfigurationError
 from skfleet.releases.release import Pin
@@ -126,7 +127,8 @@ def _base_version(repo: Path) -> str:
 
 def _tree_digest(repo: Path, pins: Path) -> str:
     digest = hashlib.sha256("|".join(host_tags()).encode())
-    for path in [repo / pins, repo / "app/pyproject.toml", *_sources(repo)]:
+    declarations = (repo / declared.EDGE, repo / declared.SLO)
+    for path in [repo / pins, repo / "app/pyproject.toml", *declarations, *_sources(repo)]:
         digest.update(f"\0{path.relative_to(repo)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -143,9 +145,12 @@ def own_wheel(repo: Path, wheels: Path, version: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="skfleet-wheel-") as scratch:
         copy = Path(scratch)
         shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
-        declared = (repo / "app/pyproject.toml").read_text()
+        declared.load(repo)  # what no service could read stops here
+        packaged = json.dumps(declared.documents(repo), sort_keys=True)
+        (copy / "src/skfleet" / declared.PACKAGED).write_text(packaged)
+        project = (repo / "app/pyproject.toml").read_text()
         (copy / "pyproject.toml").write_text(
-            declared.replace(f'version = "{_base_version(repo)}"', f'version = "{version}"', 1)
+            project.replace(f'version = "{_base_version(repo)}"', f'version = "{version}"', 1)
         )
         _pip(
             "wheel",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import requests
 
+from skfleet.declared import declared
 from skfleet.errors import ConfigurationError, SkfleetError
 
 
@@ -27,9 +28,11 @@ class Answer:
 
 
 class Client:
-    """Predictions from one door of a fleet; keeps its connection."""
+    """Predictions from one door of a fleet; keeps its connection. `timeout_s`: by default 2 × edge.yml's."""
 
-    def __init__(self, url: str, token: str, ca_file: str = "", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, token: str, ca_file: str = "", timeout_s: float | None = None
+    ) -> None:
         if not url:
             raise ConfigurationError(
                 "No address of a fleet is given.",
@@ -37,7 +40,8 @@ class Client:
                 hint="Use --url; the local fleet's are in `skfleet-local env`.",
             )
         self._url = url.rstrip("/")
-        self._timeout = timeout_s
+        # The load balancer is to say that a request took too long.
+        self._timeout = timeout_s or 2 * declared().edge.timeouts.request_s
         self._session = requests.Session()
         self._session.trust_env = False  # no netrc: it would replace the Authorization header
         self._session.verify = ca_file or True

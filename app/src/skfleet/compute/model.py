@@ -34,6 +34,13 @@ class GroupStatus(_Resource, frozen=True):
     autoscaler: str | None = None
 
 
+class NamedPort(_Resource, frozen=True):
+    """Where the load balancers send the requests of one listener, on every VM."""
+
+    name: str
+    port: int
+
+
 class Group(_Resource, frozen=True):
     """A regional managed instance group."""
 
@@ -46,6 +53,7 @@ class Group(_Resource, frozen=True):
     status: GroupStatus = GroupStatus()
     instance_template: str = ""
     versions: list[Version] = []
+    named_ports: list[NamedPort] = []
 
 
 class InstanceHealth(_Resource, frozen=True):

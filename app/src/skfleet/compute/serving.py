@@ -16,7 +16,6 @@ from skfleet.compute.client import Compute
 from skfleet.compute.model import Managed
 from skfleet.settings import Settings
 
-PORT_HEALTH = Settings().port_health
 TIMEOUT_S = 3.0
 AT_ONCE = 16
 
@@ -32,11 +31,15 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str = ""
 
 
-def ask(compute: Compute, group: str, port: int = PORT_HEALTH) -> list[Serving]:
-    """Every VM of the group, by name; raises SkfleetError where the Compute API does not answer."""
+def ask(compute: Compute, group: str, port: int | None = None) -> list[Serving]:
+    """Every VM of the group, by name; raises SkfleetError where the Compute API does not answer.
+
+    `port`: of the health listener; by default edge.yml's.
+    """
+    health = port or Settings().port_health
     vms = [vm for vm in compute.managed(group) if vm.current_action != "DELETING"]
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        found = list(pool.map(lambda vm: _ask(compute, vm, port), vms))
+        found = list(pool.map(lambda vm: _ask(compute, vm, health), vms))
     return sorted(found, key=lambda one: one.vm)
 
 

@@ -16,6 +16,8 @@ import msgspec
 
 from skfleet import documents
 from skfleet.artifacts.store import Store
+from skfleet.builds.bundle import edge_in
+from skfleet.declared import Listeners, declared
 from skfleet.errors import (
     DocumentError,
     IntegrityError,
@@ -101,6 +103,7 @@ class Controller:
         running = self._running({vm.release for vm in found} | {desired})
         left_by = self._left_by(lease.read(self.store, self._lease).lease)
         asked = msgspec.convert(options, plan.Options)
+        here = declared().edge.listeners
         changed, refusal = self._answers(running.get(desired), target, asked.overrides)
         made = plan.make(
             target=target,
@@ -111,6 +114,8 @@ class Controller:
             group=msgspec.convert(group, plan.Group),
             options=asked,
             left_by=left_by,
+            listeners=self._listeners(target),
+            names={name: getattr(here, name).name for name in ("iap", "internal", "health")},
             answers_changed=None
             if answers_may_change or changed is None
             else sum(model.labels_changed + model.probabilities_changed for model in changed),
@@ -169,6 +174,11 @@ class Controller:
             "left_by": left_by,
             "lines": replacement.lines(made),
         }
+
+    def _listeners(self, target: Release) -> Listeners | None:
+        """What the release's own edge.yml declares; None for a release of before bundles had one."""
+        edge = edge_in(self.store.read_pin(target.bundle), target.bundle.uri)
+        return edge.listeners if edge is not None else None
 
     def _running(self, names: set[str]) -> dict[str, Release]:
         running: dict[str, Release] = {}

@@ -50,10 +50,11 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Objectives(msgspec.Struct, frozen=True, kw_only=True):
-    """From slo.yml: `availability` a share, `p90_ms` milliseconds."""
+    """From slo.yml: `availability` a share; of each VM's requests `percentile` % take less than `p90_ms`."""
 
     availability: float
     p90_ms: float
+    percentile: float = 90.0
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     errors: int
-    p90_ms: float | None  # None without requests
+    p90_ms: float | None  # at the objective's percentile; None without requests
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +78,7 @@ def objectives(slo: Mapping[str, Any]) -> Objectives:
     return Objectives(
         availability=float(slo["availability"]["target"]),
         p90_ms=float(slo["latency"]["threshold_ms"]),
+        percentile=float(slo["latency"]["percentile"]),
     )
 
 
@@ -85,8 +87,8 @@ def judge(new: Soak, old: Soak | None, wanted: Objectives) -> Verdict:
     reasons: list[str] = []
     if restarted(new):
         reasons.append("The service restarted during the soak.")
-    here = traffic(new)
-    there = traffic(old) if old is not None else None
+    here = traffic(new, wanted.percentile)
+    there = traffic(old, wanted.percentile) if old is not None else None
     allowed = 1 - wanted.availability
     if significant(here.errors, here.requests, allowed):
         reasons.append(
@@ -123,11 +125,11 @@ def judge(new: Soak, old: Soak | None, wanted: Objectives) -> Verdict:
 def _slow(
     here: Traffic, there: Traffic | None, witness: Witnessed, wanted: Objectives
 ) -> list[str]:
-    p90 = here.p90_ms
+    p90, name = here.p90_ms, f"p{wanted.percentile:g}"
     if p90 is not None and here.requests >= 10 and p90 >= wanted.p90_ms:
-        return [f"p90 is {p90:.0f} ms, where the objective is {wanted.p90_ms:.0f} ms."]
+        return [f"{name} is {p90:.0f} ms, where the objective is {wanted.p90_ms:.0f} ms."]
     if witness.requests >= 10 and witness.p90_ms >= wanted.p90_ms:
-        return [f"The witness's p90 is {witness.p90_ms:.0f} ms, above {wanted.p90_ms:.0f} ms."]
+        return [f"The witness's {name} is {witness.p90_ms:.0f} ms, above {wanted.p90_ms:.0f} ms."]
     if (
         p90 is not None
         and there is not None
@@ -135,11 +137,11 @@ def _slow(
         and min(here.requests, there.requests) >= ENOUGH
         and p90 > max(there.p90_ms * SLOWER, there.p90_ms + BLUR_MS)
     ):
-        return [f"p90 is {p90:.0f} ms, and {there.p90_ms:.0f} ms with the old release."]
+        return [f"{name} is {p90:.0f} ms, and {there.p90_ms:.0f} ms with the old release."]
     return []
 
 
-def traffic(soak: Soak) -> Traffic:
+def traffic(soak: Soak, percentile: float = 90.0) -> Traffic:
     """The difference of two samples; the later one alone where the service restarted between."""
     before = Sample() if restarted(soak) else soak.before
     buckets = {
@@ -148,7 +150,7 @@ def traffic(soak: Soak) -> Traffic:
     return Traffic(
         requests=soak.after.requests - before.requests,
         errors=soak.after.errors - before.errors,
-        p90_ms=percentile_ms(buckets, 0.9),
+        p90_ms=percentile_ms(buckets, percentile / 100),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from skfleet.declared import Listeners
 from skfleet.errors import ConfigurationError
 from skfleet.releases.release import Release
 
@@ -36,6 +37,8 @@ class Vm(msgspec.Struct, frozen=True, kw_only=True):
     python: str = ""
     platform: str = ""
     image_contracts: list[int] = []
+    host_ports: dict[str, int] = {}  # listener → port, whatever its release says
+    image_ports: dict[str, int] = {}  # listener → port, where its release says nothing
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +58,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     autoscaler_mode: str = ""  # empty: there is none
     minimum: int = 0
     maximum: int = 0
+    named_ports: dict[str, int] = {}  # name → where the load balancers send requests
 
     def can_surge(self, size: int) -> bool:
         """Whether raising the minimum by this many VMs brings as many."""
@@ -125,11 +129,15 @@ def make(
     options: Options,
     left_by: str = "",
     answers_changed: int | None = None,
+    listeners: Listeners | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan; raises ConfigurationError for options that mean nothing.
 
     `running`: the releases that VMs serve, by id. `members`: names of the group's VMs. `left_by`: the
     run of a controller that died. `answers_changed`: golden predictions that differ, None for 'may'.
+    `listeners`: what the target's edge.yml declares, None for a release of before. `names`: by listener, its
+    named port of the group.
     """
     check(options)
     runs = runs_of(left_by)
@@ -138,6 +146,7 @@ def make(
     batches = batches_of(moving, vms, hot, group, options, runs)
     found = [
         *_unfit(target, vms),
+        *_deaf(listeners, names or {}, vms, group),
         *unsafe(vms, set(members), group, left_by, first=not desired),
         *_starved(batches, group, options),
     ]
@@ -266,6 +275,37 @@ def _unfit(target: Release, vms: Sequence[Vm]) -> list[tuple[str, str]]:
         if unfit:
             found.append(
                 (code, f"The release needs {what} {wanted}, which {names_of(unfit)} has not.")
+            )
+    return found
+
+
+def _deaf(
+    listeners: Listeners | None, names: Mapping[str, str], vms: Sequence[Vm], group: Group
+) -> list[tuple[str, str]]:
+    """VMs that would not listen where the load balancers send. No override: nobody could reach them."""
+
+    def heard(vm: Vm, listener: str) -> tuple[int, ...]:
+        if listener in vm.host_ports:
+            return (vm.host_ports[listener],)
+        if listeners is not None:
+            ports: tuple[int, ...] = getattr(listeners, listener).ports
+            return ports
+        return (vm.image_ports[listener],) if listener in vm.image_ports else ()
+
+    found: list[tuple[str, str]] = []
+    for listener, name in names.items():
+        port = group.named_ports.get(name)
+        answers = {vm.name: heard(vm, listener) for vm in vms if vm.reachable}
+        deaf = [vm for vm, ports in answers.items() if ports and port not in ports]
+        if port is not None and deaf:
+            there = ", ".join(map(str, answers[deaf[0]]))
+            found.append(
+                (
+                    "ports",
+                    f"The load balancers send to port {port} ({name}), and with this release "
+                    f"{names_of(deaf)} would listen on {there}. Create a release whose edge.yml has both "
+                    f"ports (`also`), or apply Terraform (docs/architecture.md).",
+                )
             )
     return found
 

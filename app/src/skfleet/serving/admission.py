@@ -1,11 +1,12 @@
 """Load shedding: a cap on requests in flight in one worker; the rest is told to come back at once.
 
 `limit` is the most there may ever be. Under load the cap is lower where requests are dear: as many as this
-worker answers in TARGET_S, by the CPU time that its requests took of late. CPU time, since a request that
-waits for its body holds a place and costs nothing. A worker that is not busy has no cap but the limit.
+worker answers in TARGET_SHARE of the latency objective, by the CPU time that its requests took of late. CPU
+time, since a request that waits for its body holds a place and costs nothing. A worker that is not busy has
+no cap but the limit.
 
 What is answered on the event loop holds no place. There the work in flight is what waits for its turn
-(turns.py), of which there may be TARGET_S as well.
+(turns.py), of which there may be as much.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import time
 from collections.abc import Callable
 from math import inf
 
-TARGET_S = 0.15  # of work in flight; below slo.yml's 400 ms by what a busy machine adds
+from skfleet.settings import Settings
+
+TARGET_SHARE = 0.375  # of the latency objective in flight; the rest is what a busy machine adds
 LOOK_S = 0.1
 BUSY = 0.5  # share of one core from which on a worker counts as busy
 SMOOTHING = 0.3  # weight of the last look
@@ -33,7 +36,11 @@ class Admission:
         limit: int,
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
+        objective_s: float | None = None,  # by default slo.yml's
     ) -> None:
+        if objective_s is None:
+            objective_s = Settings().latency_objective_ms / 1000
+        self.target_s = TARGET_SHARE * objective_s
         self._limit = limit
         self._clock = clock
         self._cpu = cpu
@@ -97,7 +104,7 @@ class Admission:
             each = max(0.0, used - self._shed * SHED_CPU_S) / max(1, self._left)
             last = each if self._seconds is None else self._seconds
             self._seconds = last + SMOOTHING * (each - last)
-            affordable = max(LEAST, round(TARGET_S / max(self._seconds, 1e-6)))
+            affordable = max(LEAST, round(self.target_s / max(self._seconds, 1e-6)))
             self.cap, self.waiting_cap = min(self._limit, affordable), affordable
         self._looked = (now, cpu)
         self._left = self._shed = 0

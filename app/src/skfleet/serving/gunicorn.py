@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from skfleet import allocator
-from skfleet.serving import accepting, logs, models
+from skfleet.serving import accepting, listeners, logs, models
 from skfleet.settings import Settings
 
 # Before numpy is imported (with the models): its BLAS would start threads in the process that forks.
@@ -33,12 +33,7 @@ settings = Settings.from_environ()
 logs.configure(settings.log_level)
 
 wsgi_app = "skfleet.serving.application:application"
-bind = [
-    f"{settings.bind_address}:{settings.port_iap}",
-    f"{settings.bind_address}:{settings.port_internal}",
-    f"{settings.bind_address}:{settings.port_health}",
-    f"{settings.loopback_address}:{settings.port_metrics}",
-]
+bind = listeners.binds(settings)
 workers = settings.workers
 worker_class = "skfleet.serving.worker.Worker" if settings.fast_lane else "gthread"
 threads = 1 if settings.fast_lane else settings.threads

@@ -33,19 +33,29 @@ METRICS_PATH = "/metrics"
 
 def by_port(settings: Settings) -> dict[int, Listener]:
     """Listener of each port; raises ConfigurationError where two listeners share one."""
-    ports = {
-        settings.port_iap: Listener.IAP,
-        settings.port_internal: Listener.INTERNAL,
-        settings.port_health: Listener.HEALTH,
-        settings.port_metrics: Listener.METRICS,
-    }
-    if len(ports) != len(Listener):
-        raise ConfigurationError(
-            "Two listeners have the same port, so requests could not be told apart.",
-            where="SKFLEET_PORT_IAP, SKFLEET_PORT_INTERNAL, SKFLEET_PORT_HEALTH, SKFLEET_PORT_METRICS",
-            hint="Give each listener a port of its own.",
-        )
+    ports: dict[int, Listener] = {}
+    for listener, *numbers in (
+        (Listener.IAP, settings.port_iap, settings.port_iap_also),
+        (Listener.INTERNAL, settings.port_internal, settings.port_internal_also),
+        (Listener.HEALTH, settings.port_health, settings.port_health_also),
+        (Listener.METRICS, settings.port_metrics),
+    ):
+        for port in filter(None, numbers):
+            if ports.setdefault(port, listener) is not listener:
+                raise ConfigurationError(
+                    f"Two listeners have the same port, {port}, so requests could not be told apart.",
+                    where=f"SKFLEET_PORT_{listener.name}",
+                    hint="Give each listener a port of its own (edge.yml).",
+                )
     return ports
+
+
+def binds(settings: Settings) -> list[str]:
+    """What to bind, as `address:port`."""
+    return [
+        f"{settings.loopback_address if listener is Listener.METRICS else settings.bind_address}:{port}"
+        for port, listener in by_port(settings).items()
+    ]
 
 
 def serves(listener: Listener | None, path: str) -> bool:

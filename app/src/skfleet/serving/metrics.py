@@ -18,10 +18,13 @@ from prometheus_client import multiprocess as prometheus_multiprocess
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from skfleet.settings import Settings
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-# Seconds. 0.4 is the latency objective of slo.yml: the share below it can be read off exactly.
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 5.0)
+# The histogram's bounds: seconds, and multiples of the latency objective, below which a share is exact.
+FAST_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+OBJECTIVES = (0.5, 1.0, 2.0, 4.0, 12.5)
 FLUSH_INTERVAL_S = 0.2
 Key = tuple[str, int, str]  # route, status, listener
 
@@ -29,9 +32,12 @@ M = TypeVar("M", Counter, Histogram)
 
 
 class Metrics:
-    """The service's metrics, on a registry of its own."""
+    """The service's metrics, on a registry of its own. `objective_s`: by default slo.yml's."""
 
-    def __init__(self) -> None:
+    def __init__(self, objective_s: float | None = None) -> None:
+        if objective_s is None:
+            objective_s = Settings().latency_objective_ms / 1000
+        self._bounds = tuple(sorted({*FAST_S, *(share * objective_s for share in OBJECTIVES)}))
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "skfleet_requests", "Requests answered.", ["route", "status", "listener"],
@@ -39,7 +45,7 @@ class Metrics:
         )  # fmt: skip
         self.latency = Histogram(
             "skfleet_request_seconds", "Time from the request's headers to the answer.",
-            ["route"], buckets=BUCKETS, registry=self._registry,
+            ["route"], buckets=self._bounds, registry=self._registry,
         )  # fmt: skip
         self.in_flight = Gauge(
             "skfleet_requests_in_flight", "Predictions that wait for a body, a batch or Flask.",
@@ -76,9 +82,9 @@ class Metrics:
                 asyncio.get_running_loop().call_later(FLUSH_INTERVAL_S, self.flush)
             gathered = self._gathered.get(key)
             if gathered is None:
-                gathered = self._gathered[key] = [0.0] * (len(BUCKETS) + 2)
+                gathered = self._gathered[key] = [0.0] * (len(self._bounds) + 2)
             gathered[0] += seconds
-            gathered[1 + bisect.bisect_left(BUCKETS, seconds)] += 1
+            gathered[1 + bisect.bisect_left(self._bounds, seconds)] += 1
 
     def flush(self) -> None:
         """Tell what has gathered."""

@@ -52,8 +52,9 @@ class Service:
         self.ports = listeners.by_port(settings)
         self.lane = "fast" if settings.fast_lane else "flask"
         self.identity = Identity(settings.identity_dir)
-        self.admission = Admission(settings.max_in_flight)
-        self.metrics = Metrics()
+        objective_s = settings.latency_objective_ms / 1000
+        self.admission = Admission(settings.max_in_flight, objective_s=objective_s)
+        self.metrics = Metrics(objective_s)
         self.access_log = AccessLog()
         self.reload_failure: str | None = None
         self.generation = 0  # reloads of the master until this process was forked

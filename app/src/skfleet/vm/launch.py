@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from skfleet.errors import SkfleetError
+from skfleet.settings import Settings, environment_of
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host, read_environment
 
 APPLICATION = [
@@ -32,7 +33,8 @@ _FROM_THE_MANAGER = (
 
 def command(host: Host) -> tuple[Path, dict[str, str]]:
     """The gunicorn to become, and its environment."""
-    environment = host.environment()
+    # A release whose bundle has no edge.yml says no ports: it follows its image.
+    environment = {**image_ports(), **host.environment()}
     current = host.current()
     if current is None:
         return host.runtime / "bin/gunicorn", environment
@@ -40,6 +42,15 @@ def command(host: Host) -> tuple[Path, dict[str, str]]:
     # By way of the link: a reload reads the file of the release that is current then.
     environment["SKFLEET_SERVICE_ENV"] = str(host.prefix / "opt/skfleet/current/service.env")
     return current / "venv/bin/gunicorn", environment
+
+
+def image_ports() -> dict[str, str]:
+    """The ports of the image's edge.yml; no release says the metrics', which the image's agent reads."""
+    return {
+        name: value
+        for name, value in environment_of(Settings()).items()
+        if name.startswith("SKFLEET_PORT_")
+    }
 
 
 def main() -> None:

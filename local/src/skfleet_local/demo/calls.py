@@ -9,6 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from skfleet.client.predict import Answer, Client
+from skfleet.declared import declared
 from skfleet_local import keys
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
@@ -70,6 +71,8 @@ def refusals(
         return client.form(row)
 
     caller = ACCOUNTS["caller"]
+    listeners = declared().edge.listeners
+    past = f"http://{vm_address}:{listeners.iap.port}"
     return [
         ("outside, no token", call(outside)),
         ("outside, expired token", call(outside, tokens.id_token(user, iap, expired))),
@@ -77,15 +80,12 @@ def refusals(
         ("outside, token for another audience", call(outside, tokens.id_token(user, "other"))),
         ("outside, account without access", call(outside, tokens.id_token(stranger, iap))),
         ("outside, spoofed IAP header and no token", call(outside, header=spoofed)),
-        ("past the load balancer, no IAP header", call(f"http://{vm_address}:8080")),
-        (
-            "past the load balancer, spoofed IAP header",
-            call(f"http://{vm_address}:8080", header=spoofed),
-        ),
+        ("past the load balancer, no IAP header", call(past)),
+        ("past the load balancer, spoofed IAP header", call(past, header=spoofed)),
         ("inside, no token", call(inside)),
         ("inside, expired token", call(inside, tokens.id_token(caller, internal, expired))),
         ("inside, forged token", call(inside, forged(internal))),
         ("inside, token for another audience", call(inside, tokens.id_token(caller, iap))),
         ("inside, account not allowed", call(inside, tokens.id_token(stranger, internal))),
-        ("health port", call(f"http://{vm_address}:8082")),
+        ("health port", call(f"http://{vm_address}:{listeners.health.port}")),
     ]

@@ -65,7 +65,7 @@ run "external_managed_behind_iap" {
   }
 
   assert {
-    condition     = google_compute_health_check.readiness.http_health_check[0].port == 8082 && google_compute_health_check.readiness.http_health_check[0].request_path == "/readyz"
+    condition     = google_compute_health_check.readiness.http_health_check[0].port == var.edge.listeners.health.port && google_compute_health_check.readiness.http_health_check[0].request_path == "/readyz"
     error_message = "Readiness must be asked on the health port: a probe carries no IAP header."
   }
 

@@ -60,7 +60,7 @@ run "internal_managed_over_tls" {
   }
 
   assert {
-    condition     = google_compute_region_health_check.readiness["europe-west1"].http_health_check[0].port == 8082 && google_compute_region_health_check.readiness["europe-west1"].http_health_check[0].request_path == "/readyz"
+    condition     = google_compute_region_health_check.readiness["europe-west1"].http_health_check[0].port == var.edge.listeners.health.port && google_compute_region_health_check.readiness["europe-west1"].http_health_check[0].request_path == "/readyz"
     error_message = "Readiness must be asked on the health port."
   }
 

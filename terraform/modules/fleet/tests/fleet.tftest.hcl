@@ -83,7 +83,7 @@ run "group_leaves_replacing_to_the_playbook" {
   }
 
   assert {
-    condition     = { for p in google_compute_region_instance_group_manager.this.named_port : p.name => p.port } == { "http-iap" = 8080, "http-internal" = 8081, "http-health" = 8082 }
+    condition     = { for p in google_compute_region_instance_group_manager.this.named_port : p.name => p.port } == { for listener in values(var.edge.listeners) : listener.name => listener.port }
     error_message = "Named ports must be the app's listeners."
   }
 
@@ -128,7 +128,7 @@ run "autohealing_is_its_own_and_more_lenient" {
   }
 
   assert {
-    condition     = google_compute_health_check.liveness.http_health_check[0].request_path == "/livez" && google_compute_health_check.liveness.http_health_check[0].port == 8082
+    condition     = google_compute_health_check.liveness.http_health_check[0].request_path == "/livez" && google_compute_health_check.liveness.http_health_check[0].port == var.edge.listeners.health.port
     error_message = "Autohealing must ask /livez on the health port."
   }
 

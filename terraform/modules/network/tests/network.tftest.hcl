@@ -20,18 +20,18 @@ run "firewalls_admit_exact_ranges_per_listener" {
   command = plan
 
   assert {
-    condition     = google_compute_firewall.iap.source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"]) && one(google_compute_firewall.iap.allow).ports == tolist(["8080"])
-    error_message = "The IAP listener must admit Google's front ends alone, on 8080."
+    condition     = google_compute_firewall.iap.source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"]) && one(google_compute_firewall.iap.allow).ports == tolist([tostring(var.listeners.iap.port)])
+    error_message = "The IAP listener must admit Google's front ends alone, on its own port."
   }
 
   assert {
-    condition     = google_compute_firewall.internal.source_ranges == toset(["10.10.8.0/23"]) && one(google_compute_firewall.internal.allow).ports == tolist(["8081"])
-    error_message = "The internal listener must admit the proxy-only subnet alone, on 8081."
+    condition     = google_compute_firewall.internal.source_ranges == toset(["10.10.8.0/23"]) && one(google_compute_firewall.internal.allow).ports == tolist([tostring(var.listeners.internal.port)])
+    error_message = "The internal listener must admit the proxy-only subnet alone, on its own port."
   }
 
   assert {
-    condition     = google_compute_firewall.health.source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"]) && one(google_compute_firewall.health.allow).ports == tolist(["8082"])
-    error_message = "The health listener must admit Google's probes alone, on 8082."
+    condition     = google_compute_firewall.health.source_ranges == toset(["130.211.0.0/22", "35.191.0.0/16"]) && one(google_compute_firewall.health.allow).ports == tolist([tostring(var.listeners.health.port)])
+    error_message = "The health listener must admit Google's probes alone, on its own port."
   }
 
   assert {
@@ -195,9 +195,9 @@ run "refuses_listeners_on_one_port" {
   expect_failures = [var.listeners]
   variables {
     listeners = {
-      iap      = { name = "http-iap", port = 8080 }
-      internal = { name = "http-internal", port = 8080 }
-      health   = { name = "http-health", port = 8082 }
+      iap      = { name = "http-iap", port = 9080 }
+      internal = { name = "http-internal", port = 9080 }
+      health   = { name = "http-health", port = 9082 }
     }
   }
 }

@@ -86,8 +86,8 @@ run "latency_by_slices" {
   }
 
   assert {
-    condition     = google_monitoring_slo.latency["external"].windows_based_sli[0].window_period == "60s" && google_monitoring_slo.latency["external"].windows_based_sli[0].good_total_ratio_threshold[0].threshold == 0.9 && google_monitoring_slo.latency["external"].windows_based_sli[0].good_total_ratio_threshold[0].performance[0].distribution_cut[0].range[0].max == 400
-    error_message = "A slice must be good when 90 % of its requests take less than 400 ms."
+    condition     = google_monitoring_slo.latency["external"].windows_based_sli[0].window_period == "60s" && google_monitoring_slo.latency["external"].windows_based_sli[0].good_total_ratio_threshold[0].threshold == var.slo.objectives.latency.percentile / 100 && google_monitoring_slo.latency["external"].windows_based_sli[0].good_total_ratio_threshold[0].performance[0].distribution_cut[0].range[0].max == var.slo.objectives.latency.threshold_ms
+    error_message = "A slice must be good when its percentile is below the threshold of slo.yml."
   }
 
   assert {
@@ -110,7 +110,7 @@ run "memory_uptime_and_rollouts" {
   command = plan
 
   assert {
-    condition     = google_monitoring_alert_policy.health["memory"].conditions[0].condition_prometheus_query_language[0].query == "max by (fleet, instance_name) (skfleet_memory_bytes{fleet=~\"skfleet-europe-west1\"}) > ${256 * 1024 * 1024}"
+    condition     = google_monitoring_alert_policy.health["memory"].conditions[0].condition_prometheus_query_language[0].query == "max by (fleet, instance_name) (skfleet_memory_bytes{fleet=~\"skfleet-europe-west1\"}) > ${var.slo.objectives.memory.max_mib * 1024 * 1024}"
     error_message = "Memory must be judged per VM against slo.yml."
   }
 
@@ -200,13 +200,13 @@ run "refuses_an_objective_without_a_budget" {
 run "refuses_a_goal_that_google_refuses" {
   command         = plan
   expect_failures = [var.slo]
-  variables { slo = merge(yamldecode(file("../../../slo.yml")), { objectives = merge(yamldecode(file("../../../slo.yml")).objectives, { latency = { percentile = 90, threshold_ms = 400, slice_seconds = 60, slices_target = 0.9995 } }) }) }
+  variables { slo = merge(yamldecode(file("../../../slo.yml")), { objectives = merge(yamldecode(file("../../../slo.yml")).objectives, { latency = { percentile = 90, threshold_ms = 300, slice_seconds = 60, slices_target = 0.9995 } }) }) }
 }
 
 run "refuses_slices_below_a_minute" {
   command         = plan
   expect_failures = [var.slo]
-  variables { slo = merge(yamldecode(file("../../../slo.yml")), { objectives = merge(yamldecode(file("../../../slo.yml")).objectives, { latency = { percentile = 90, threshold_ms = 400, slice_seconds = 30, slices_target = 0.995 } }) }) }
+  variables { slo = merge(yamldecode(file("../../../slo.yml")), { objectives = merge(yamldecode(file("../../../slo.yml")).objectives, { latency = { percentile = 90, threshold_ms = 300, slice_seconds = 30, slices_target = 0.995 } }) }) }
 }
 
 run "refuses_a_window_without_a_unit" {
