@@ -73,11 +73,13 @@ class Fleet:
     def environment(self) -> dict[str, str]:
         environment = dict(self.shell.environment)
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        environment["PYTHONPATH"] = str(REPOSITORY / "loadtest")
+        checkout = self.shell.repository
+        packages = [] if checkout == REPOSITORY else ["app/src", "local/src"]
+        environment["PYTHONPATH"] = ":".join(str(checkout / n) for n in ("loadtest", *packages))
         return environment
 
     def command(self, *arguments: str) -> str:
-        return self.shell.command(*arguments, show=False)
+        return self.shell.command(*arguments, show=False, environment=self.environment)
 
     def playbook(
         self,
@@ -102,7 +104,7 @@ class Fleet:
                 *("-e", json.dumps(variables)),
                 *arguments,
             ],
-            cwd=REPOSITORY,
+            cwd=self.shell.repository,
             env={**self.environment, **(env or {})},
             capture_output=True,
             text=True,
@@ -283,7 +285,7 @@ class Fleet:
                 *("--until-file", str(stop), "--record", str(record)),
             ],
             env=self.environment,
-            cwd=REPOSITORY,
+            cwd=self.shell.repository,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -354,9 +356,11 @@ def misbehaving_checkout(directory: Path) -> Path:
     return directory
 
 
-def booted(directory: Path, vms: int, scale: float, *options: str) -> Fleet:
+def booted(
+    directory: Path, vms: int, scale: float, *options: str, checkout: Path = REPOSITORY
+) -> Fleet:
     """A fleet of `vms` VMs with one release, and another one that differs by a setting."""
-    shell = Shell(Run(directory / "run"), REPOSITORY, Report(phases=0, out=io.StringIO()))
+    shell = Shell(Run(directory / "run"), checkout, Report(phases=0, out=io.StringIO()))
     fleet = Fleet(shell, directory)
     fleet.command("skfleet-local", "up", "--vms", str(vms), "--time-scale", str(scale), *options)
     model = str(directory / "model")
@@ -387,11 +391,12 @@ def serving(
     seconds: float,
     prepare: Callable[[Fleet], None] = lambda _: None,
     scale: float = 10,
+    checkout: Path = REPOSITORY,
 ) -> Iterator[Fleet]:
     """A fleet of so many VMs that serve `a` after so many seconds at most; ended whatever happens."""
-    made = Fleet(Shell(Run(directory / "run"), REPOSITORY, Report(0, io.StringIO())), directory)
+    made = Fleet(Shell(Run(directory / "run"), checkout, Report(0, io.StringIO())), directory)
     try:
-        made = booted(directory, vms, scale)
+        made = booted(directory, vms, scale, checkout=checkout)
         prepare(made)
         made.wait_until_serving(vms, seconds)
         yield made

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skfleet.declared import Listener, Listeners
 from skfleet.errors import ConfigurationError
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release
 from skfleet.rollouts import plan
@@ -217,3 +218,59 @@ def test_an_override_lets_only_its_own_code_pass() -> None:
 def test_sizes_that_mean_nothing_stop_at_once(sizes: list[int | str]) -> None:
     with pytest.raises(ConfigurationError, match=r"batch|size"):
         make([vm("a")], options=Options(batches=sizes, capacity=0.6))
+
+
+NAMES = {"iap": "http-iap", "internal": "http-internal", "health": "http-health"}
+IMAGE = {"iap": 8080, "internal": 8081, "health": 8082}
+
+
+def listeners(**ports: tuple[int, ...]) -> Listeners:
+    """Of a release's edge.yml; a second number is `also`."""
+    made = {
+        name: Listener(
+            name=NAMES[name], port=numbers[0], also=numbers[1] if len(numbers) > 1 else None
+        )
+        for name, numbers in ({name: (port,) for name, port in IMAGE.items()} | ports).items()
+    }
+    return Listeners(**made)
+
+
+@pytest.mark.parametrize(
+    ("here", "named", "deaf"),
+    [
+        (listeners(), {"http-iap": 8080, "http-health": 8082}, False),
+        (listeners(iap=(9180,)), {"http-iap": 8080}, True),
+        (listeners(health=(9182,)), {"http-health": 8082}, True),
+        (listeners(iap=(9180, 8080)), {"http-iap": 8080}, False),  # on its way there
+        (listeners(iap=(9180, 8080)), {"http-iap": 9180}, False),
+        (listeners(), {"http-iap": 9180}, True),  # a rollback after a move
+        (
+            None,
+            {"http-iap": 8080},
+            False,
+        ),  # a release whose bundle has no edge.yml: the image's ports
+        (None, {"http-iap": 9180}, True),
+        (listeners(iap=(9180,)), {}, False),  # a group without named ports
+        (listeners(iap=(9180,)), {"ssh": 22}, False),
+    ],
+)
+def test_a_release_that_would_not_listen_where_load_balancers_send_is_refused(
+    here: Listeners | None, named: dict[str, int], deaf: bool
+) -> None:
+    vms = [vm("a", image_ports=IMAGE), vm("b", image_ports=IMAGE)]
+    group = Group(target_size=2, named_ports=named)
+    made = make(vms, listeners=here, names=NAMES, group=group)
+    assert ("ports" in codes(made)) is deaf
+    assert "ports" not in plan.OVERRIDES
+
+
+def test_a_vm_that_was_told_its_ports_listens_there_whatever_the_release() -> None:
+    group = Group(target_size=1, named_ports={"http-iap": 7001})
+    told = [vm("a", image_ports=IMAGE, host_ports={"iap": 7001})]
+    assert "ports" not in codes(make(told, listeners=listeners(), names=NAMES, group=group))
+    refused = make(
+        [vm("a", image_ports=IMAGE)], listeners=listeners(), names=NAMES, group=group
+    ).refused
+    refusal = next(found for found in refused if found.code == "ports")
+    assert "port 7001 (http-iap)" in refusal.words
+    assert "a would listen on 8080" in refusal.words

@@ -22,7 +22,7 @@ resource "google_compute_firewall" "iap" {
 
   allow {
     protocol = "tcp"
-    ports    = [tostring(var.listeners.iap.port)]
+    ports    = compact([var.listeners.iap.port, var.listeners.iap.also])
   }
 }
 
@@ -38,7 +38,7 @@ resource "google_compute_firewall" "internal" {
 
   allow {
     protocol = "tcp"
-    ports    = [tostring(var.listeners.internal.port)]
+    ports    = compact([var.listeners.internal.port, var.listeners.internal.also])
   }
 }
 
@@ -54,7 +54,7 @@ resource "google_compute_firewall" "health" {
 
   allow {
     protocol = "tcp"
-    ports    = [tostring(var.listeners.health.port)]
+    ports    = compact([var.listeners.health.port, var.listeners.health.also])
   }
 }
 

@@ -60,17 +60,17 @@ variable "regions" {
 }
 
 variable "listeners" {
-  description = "Ports of the VMs, as edge.yml declares them under `listeners`."
+  description = "Ports of the VMs, as edge.yml declares them under `listeners`. `also` is admitted beside `port`, while load balancers move."
   type = object({
-    iap      = object({ name = string, port = number })
-    internal = object({ name = string, port = number })
-    health   = object({ name = string, port = number })
+    iap      = object({ name = string, port = number, also = optional(number) })
+    internal = object({ name = string, port = number, also = optional(number) })
+    health   = object({ name = string, port = number, also = optional(number) })
   })
   nullable = false
 
   validation {
-    condition     = length(distinct([for l in var.listeners : l.port])) == 3
-    error_message = "the three listeners must have three ports: on a shared port 'no IAP header' would mean 'internal'."
+    condition     = length(distinct(flatten([for l in var.listeners : compact([l.port, l.also])]))) == length(flatten([for l in var.listeners : compact([l.port, l.also])]))
+    error_message = "the three listeners must have ports of their own, `also` included: on a shared port 'no IAP header' would mean 'internal'."
   }
 }
 

@@ -51,14 +51,20 @@ class Fleet:
                     environment[name] = shlex.split(value)[0] if value else ""
         return environment
 
-    def command(self, *arguments: str, show: bool = True, stream: bool = False) -> str:
+    def command(
+        self,
+        *arguments: str,
+        show: bool = True,
+        stream: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> str:
         """Run a command of this environment and return its output; CommandFailed if it fails."""
         if show:
             self.report.say("    $ " + shlex.join(arguments)[:110])
         program = str(Path(sys.executable).parent / arguments[0])
         result = subprocess.run(
             [program, *arguments[1:]],
-            env=self.environment,
+            env=environment or self.environment,
             cwd=self.repository,
             stdout=None if stream else subprocess.PIPE,
             stderr=None if stream else subprocess.PIPE,

@@ -202,6 +202,38 @@ run "refuses_listeners_on_one_port" {
   }
 }
 
+run "a_second_port_is_admitted_while_load_balancers_move" {
+  command = plan
+  variables {
+    listeners = {
+      iap      = { name = "http-iap", port = 9080, also = 9180 }
+      internal = { name = "http-internal", port = 9081 }
+      health   = { name = "http-health", port = 9082, also = 9182 }
+    }
+  }
+
+  assert {
+    condition = [
+      one(google_compute_firewall.iap.allow).ports,
+      one(google_compute_firewall.internal.allow).ports,
+      one(google_compute_firewall.health.allow).ports,
+    ] == [tolist(["9080", "9180"]), tolist(["9081"]), tolist(["9082", "9182"])]
+    error_message = "The firewall must admit both ports of a listener that moves."
+  }
+}
+
+run "refuses_a_second_port_that_another_listener_has" {
+  command         = plan
+  expect_failures = [var.listeners]
+  variables {
+    listeners = {
+      iap      = { name = "http-iap", port = 9080, also = 9081 }
+      internal = { name = "http-internal", port = 9081 }
+      health   = { name = "http-health", port = 9082 }
+    }
+  }
+}
+
 run "refuses_rules_without_a_target" {
   command         = plan
   expect_failures = [var.service_accounts]
