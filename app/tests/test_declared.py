@@ -20,7 +20,7 @@ from skfleet import declared
 from skfleet.builds import wheelhouse
 from skfleet.errors import ConfigurationError, DocumentError
 from skfleet.rollouts import gate
-from skfleet.settings import KEEPALIVE_MARGIN_S, Settings, environment_of
+from skfleet.settings import KEEPALIVE_MARGIN_S, Settings
 
 REPO = Path(__file__).parents[2]
 
@@ -242,6 +242,37 @@ def test_a_release_that_says_no_ports_follows_its_image(other: Path, tmp_path: P
     assert (found.port_iap, found.port_health, found.port_metrics) == (7001, 7002, 9183)
 
 
+def templated(tree: Path, role: str, text: str) -> str:
+    """What a role of that tree makes of a template, by its own defaults and vars."""
+    folder = tree / "roles" / role
+    files = [folder / name / "main.yml" for name in ("defaults", "vars")]
+    done = subprocess.run(
+        [
+            *(f"{sys.prefix}/bin/ansible", "localhost", "-m", "ansible.builtin.debug"),
+            *("-a", f"msg={text}"),
+            *(option for file in files if file.exists() for option in ("-e", f"@{file}")),
+            *("-e", json.dumps({"role_path": str(folder)})),
+        ],
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_unit_and_the_agent_follow(other: Path) -> None:
+    (other / "roles").symlink_to(REPO / "roles")
+    template = "role_path ~ '/templates/skfleet.service.j2'"
+    unit = templated(other, "runtime", "{{ lookup('ansible.builtin.template', " + template + ") }}")
+    assert "MemoryMax=300M" in unit
+    assert "TimeoutStopSec=104" in unit
+    assert "127.0.0.1:9183" in templated(
+        other, "observability", "{{ observability_metrics_address }}"
+    )
+
+
 # No second copy
 
 PORTS = [*declared.declared().edge.ports()]
@@ -297,11 +328,10 @@ def test_no_port_or_objective_is_written_down_twice() -> None:
     assert not found, "declared in edge.yml or slo.yml, and copied:\n" + "\n".join(found)
 
 
-def test_the_roles_write_every_declared_setting_but_the_images() -> None:
+def test_the_roles_write_every_declared_setting() -> None:
     """By the names of settings.py; the converge tests compare the values."""
     written = yaml.safe_load((REPO / "roles/release/vars/main.yml").read_text())[
         "_release_declared"
     ]
     from_files = {f.metadata["env"] for f in fields(Settings) if callable(f.default_factory)}
-    assert set(written) == from_files - {"SKFLEET_PORT_METRICS"}
-    assert set(written) <= set(environment_of(Settings()))
+    assert set(written) == from_files

@@ -121,6 +121,7 @@ class Converge:
             "skfleet_host_directory": str(self.host.directory),
             "skfleet_host_environment": self.host.environment(),
             "skfleet_port_health": self.settings.port_health,
+            "skfleet_port_metrics": self.settings.port_metrics,
             "skfleet_release": msgspec.to_builtins(release),
             "skfleet_service_environment": {
                 "SKFLEET_RELEASE": release.id,

@@ -45,7 +45,7 @@ def command(host: Host) -> tuple[Path, dict[str, str]]:
 
 
 def image_ports() -> dict[str, str]:
-    """The ports of the image's edge.yml; no release says the metrics', which the image's agent reads."""
+    """The ports of the image's edge.yml."""
     return {
         name: value
         for name, value in environment_of(Settings()).items()
