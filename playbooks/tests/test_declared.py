@@ -84,7 +84,7 @@ def test_a_fleet_with_other_ports_and_objectives_passes_a_rollout_under_load(mov
     declare(checkout, PORTS, also=LATER)
     moved.command("skfleet", "release", "create", "--model", "flight-delay", "--id", "both")
     with moved.witnessed() as record:
-        result = moved.playbook("rollout", release="both")
+        result = moved.playbook("rollout", release="both", rollout_capacity=0.5)
     assert result.code == 0, result.output[-3000:]
     assert result.evidence["verdict"] == "rolled-out"
     assert_clean(record)
