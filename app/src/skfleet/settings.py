@@ -55,6 +55,13 @@ def of_slo(read: Callable[[declared.Slo], float]) -> Callable[[], int]:
     return lambda: math.ceil(read(declared.declared().slo))
 
 
+def port_setting(
+    env: str, read: Callable[[declared.Edge], float], meaning: str, low: int = 1
+) -> Any:
+    """A port that edge.yml declares."""
+    return setting(env, of_edge(read), f"{meaning}; default: edge.yml", low=low, high=65535)
+
+
 # The service closes idle connections later than the load balancers: none sends a request into the closing.
 KEEPALIVE_MARGIN_S = 50
 
@@ -85,54 +92,37 @@ class Settings:
     loopback_address: str = setting(
         "SKFLEET_LOOPBACK_ADDRESS", "127.0.0.1", "address of the metrics listener"
     )
-    port_iap: int = setting(
-        "SKFLEET_PORT_IAP",
-        of_edge(lambda edge: edge.listeners.iap.port),
-        "listener behind IAP; default: edge.yml",
-        low=1,
-        high=65535,
+    port_iap: int = port_setting(
+        "SKFLEET_PORT_IAP", lambda edge: edge.listeners.iap.port, "listener behind IAP"
     )
-    port_internal: int = setting(
+    port_internal: int = port_setting(
         "SKFLEET_PORT_INTERNAL",
-        of_edge(lambda edge: edge.listeners.internal.port),
-        "listener for callers in the VPC; default: edge.yml",
-        low=1,
-        high=65535,
+        lambda edge: edge.listeners.internal.port,
+        "listener for callers in the VPC",
     )
-    port_health: int = setting(
-        "SKFLEET_PORT_HEALTH",
-        of_edge(lambda edge: edge.listeners.health.port),
-        "health listener; default: edge.yml",
-        low=1,
-        high=65535,
+    port_health: int = port_setting(
+        "SKFLEET_PORT_HEALTH", lambda edge: edge.listeners.health.port, "health listener"
     )
-    port_metrics: int = setting(
-        "SKFLEET_PORT_METRICS",
-        of_edge(lambda edge: edge.loopback.metrics.port),
-        "metrics listener; default: edge.yml",
-        low=1,
-        high=65535,
+    port_metrics: int = port_setting(
+        "SKFLEET_PORT_METRICS", lambda edge: edge.loopback.metrics.port, "metrics listener"
     )
-    port_iap_also: int = setting(
+    port_iap_also: int = port_setting(
         "SKFLEET_PORT_IAP_ALSO",
-        of_edge(lambda edge: edge.listeners.iap.also or 0),
-        "second port of the listener behind IAP; 0: none; default: edge.yml",
+        lambda edge: edge.listeners.iap.also or 0,
+        "second port of the listener behind IAP; 0: none",
         low=0,
-        high=65535,
     )
-    port_internal_also: int = setting(
+    port_internal_also: int = port_setting(
         "SKFLEET_PORT_INTERNAL_ALSO",
-        of_edge(lambda edge: edge.listeners.internal.also or 0),
-        "second port for callers in the VPC; 0: none; default: edge.yml",
+        lambda edge: edge.listeners.internal.also or 0,
+        "second port for callers in the VPC; 0: none",
         low=0,
-        high=65535,
     )
-    port_health_also: int = setting(
+    port_health_also: int = port_setting(
         "SKFLEET_PORT_HEALTH_ALSO",
-        of_edge(lambda edge: edge.listeners.health.also or 0),
-        "second port of the health listener; 0: none; default: edge.yml",
+        lambda edge: edge.listeners.health.also or 0,
+        "second port of the health listener; 0: none",
         low=0,
-        high=65535,
     )
 
     # The service
