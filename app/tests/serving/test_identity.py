@@ -114,6 +114,43 @@ def test_wrong_claims_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        (
+            {"aud": "/projects/1/global/backendServices/3"},
+            "aud=/projects/1/global/backendServices/3",
+        ),
+        (
+            {"aud": "/projects/1/us-east1/backendServices/3"},
+            "aud=/projects/1/us-east1/backendServices/3",
+        ),
+        ({"aud": "/projects/1/global/backendServices/3", "iss": "x"}, ""),
+        ({"aud": "/projects/1/global/backendServices/3", "exp": -31}, ""),
+        ({"aud": "{{ 7 * 7 }}"}, ""),
+        ({"aud": ["/projects/1/global/backendServices/3"]}, ""),
+    ],
+)
+def test_the_audience_of_what_iap_signed_for_another_backend_is_named(
+    identity: Identity, iap_key: Signer, changes: dict[str, Any], where: str
+) -> None:
+    now = int(time.time())
+    moved = {k: now + v if isinstance(v, int) else v for k, v in changes.items()}
+    with pytest.raises(ServiceError) as refused:
+        identity.verify(IAP, iap_key.sign(iap_claims(**moved)))
+    assert refused.value.where == where
+
+
+def test_the_audience_of_a_token_with_another_key_is_not_named(
+    identity: Identity, google_key: Signer, iap_key: Signer
+) -> None:
+    head, _, signature = iap_key.sign(iap_claims()).split(".")
+    _, claims, _ = iap_key.sign(iap_claims(aud="/projects/1/global/backendServices/3")).split(".")
+    with pytest.raises(ServiceError) as refused:
+        identity.verify(IAP, f"{head}.{claims}.{signature}")
+    assert refused.value.where == ""
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"email": None}, "claim_missing"),

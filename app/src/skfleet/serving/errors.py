@@ -47,14 +47,18 @@ class InvalidRows(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """No identity, or none that holds. Says the same whatever was wrong; `reason` is for metrics."""
+    """No identity, or none that holds. Says the same whatever was wrong; `reason` is for metrics.
+
+    `where` names the audience of a token that IAP did sign, for another backend service.
+    """
 
     status = 401
     code = "unauthenticated"
 
-    def __init__(self, reason: str, hint: str) -> None:
+    def __init__(self, reason: str, hint: str, where: str = "") -> None:
         super().__init__(
             "The request carries no valid identity for this listener.",
+            where=where,
             hint=hint,
             headers=(("WWW-Authenticate", "Bearer"),),
         )
