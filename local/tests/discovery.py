@@ -1,7 +1,8 @@
-"""Requests and answers held against the published description of the Compute API.
+"""Requests and answers held against the published description of an API of Google's.
 
-The description is the discovery document that google-api-python-client ships. What it does not know is
-a failure: an address, a parameter, a field, a value of an enumeration.
+The description is the discovery document that google-api-python-client ships, by its file's name; the Compute
+API's where none is named. What it does not know is a failure: an address, a parameter, a field, a value of an
+enumeration.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import googleapiclient
 import requests
 from requests.adapters import HTTPAdapter
 
+COMPUTE = "compute.v1"
+
 _BOUNDS = {
     "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1),
@@ -30,10 +33,10 @@ _BOUNDS = {
 
 
 @cache
-def document() -> dict[str, Any]:
+def document(api: str = COMPUTE) -> dict[str, Any]:
     """The document."""
     folder = Path(googleapiclient.__file__).parent / "discovery_cache/documents"
-    found: dict[str, Any] = json.loads((folder / "compute.v1.json").read_bytes())
+    found: dict[str, Any] = json.loads((folder / f"{api}.json").read_bytes())
     return found
 
 
@@ -44,53 +47,58 @@ def _methods(resources: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @cache
-def _table() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
-    prefix = "/" + document()["servicePath"]
+def _table(api: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
+    prefix = "/" + document(api)["servicePath"]
     rows = []
-    for method in _methods(document()["resources"]):
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", prefix + method["flatPath"])
+    for method in _methods(document(api)["resources"]):
+        address = prefix + method.get("flatPath", method["path"])
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", address)
         rows.append((method["httpMethod"], re.compile(pattern), method))
     return rows
 
 
-def method_of(verb: str, path: str) -> tuple[dict[str, Any], dict[str, str]] | None:
+def method_of(
+    verb: str, path: str, api: str = COMPUTE
+) -> tuple[dict[str, Any], dict[str, str]] | None:
     """The published method at an address, and its parameters in the path."""
-    for wanted, pattern, method in _table():
+    for wanted, pattern, method in _table(api):
         if wanted == verb and (match := pattern.fullmatch(path)):
             return method, {key: unquote(value) for key, value in match.groupdict().items()}
     return None
 
 
-def request_faults(verb: str, url: str, body: Any) -> list[str]:
+def request_faults(verb: str, url: str, body: Any, api: str = COMPUTE) -> list[str]:
     """What a request has that is not published, or lacks."""
     parts = urlsplit(url)
-    found = method_of(verb, parts.path)
+    found = method_of(verb, parts.path, api)
     if found is None:
         return [f"{verb} {parts.path} is not published"]
     method, in_path = found
-    known = {**document()["parameters"], **method.get("parameters", {})}
+    known = {**document(api)["parameters"], **method.get("parameters", {})}
+    # A flat path has a variable for each part of a resource's name, under names of its own.
+    in_path = {name: value for name, value in in_path.items() if name in known}
     given = {**in_path, **{k: v[-1] for k, v in parse_qs(parts.query, True).items()}}
     faults = [f"parameter {name} is not published" for name in given.keys() - known.keys()]
     for name, schema in known.items():
         if name in given:
             faults += _text_faults(schema, given[name], f"parameter {name}")
-        elif schema.get("required"):
+        elif schema.get("required") and (schema["location"] != "path" or "flatPath" not in method):
             faults.append(f"parameter {name} is missing")
     if "request" not in method:
         return faults if body is None else [*faults, "a body where none is published"]
     if body is None:
         return [*faults, "no body"]
-    return faults + schema_faults(method["request"], body, "body", sent=True)
+    return faults + schema_faults(method["request"], body, "body", sent=True, api=api)
 
 
-def answer_faults(verb: str, url: str, status: int, body: Any) -> list[str]:
+def answer_faults(verb: str, url: str, status: int, body: Any, api: str = COMPUTE) -> list[str]:
     """What an answer has that is not published."""
     if status >= 400:
         return _error_faults(status, body)
-    found = method_of(verb, urlsplit(url).path)
+    found = method_of(verb, urlsplit(url).path, api)
     if found is None or "response" not in found[0]:
         return ["an answer where none is published"]
-    return schema_faults(found[0]["response"], body, found[0]["response"]["$ref"])
+    return schema_faults(found[0]["response"], body, found[0]["response"]["$ref"], api=api)
 
 
 def _error_faults(status: int, body: Any) -> list[str]:
@@ -107,21 +115,23 @@ def _error_faults(status: int, body: Any) -> list[str]:
     ]
 
 
-def schema_faults(schema: dict[str, Any], value: Any, where: str, sent: bool = False) -> list[str]:
+def schema_faults(
+    schema: dict[str, Any], value: Any, where: str, sent: bool = False, api: str = COMPUTE
+) -> list[str]:
     """Walk a value beside its schema. `sent`: what only Google may say is a fault."""
     if "$ref" in schema:
-        target = document()["schemas"][schema["$ref"]]
-        return schema_faults({**target, **_without_ref(schema)}, value, where, sent)
+        target = document(api)["schemas"][schema["$ref"]]
+        return schema_faults({**target, **_without_ref(schema)}, value, where, sent, api)
     kind = schema.get("type", "any")
     if kind == "object":
-        return _object_faults(schema, value, where, sent)
+        return _object_faults(schema, value, where, sent, api)
     if kind == "array":
         if not isinstance(value, list):
             return [f"{where} is no list: {value!r}"]
         return [
             fault
             for number, item in enumerate(value)
-            for fault in schema_faults(schema["items"], item, f"{where}[{number}]", sent)
+            for fault in schema_faults(schema["items"], item, f"{where}[{number}]", sent, api)
         ]
     if kind == "any":
         return []
@@ -142,7 +152,9 @@ def _without_ref(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: schema[key] for key in schema.keys() & {"readOnly"}}
 
 
-def _object_faults(schema: dict[str, Any], value: Any, where: str, sent: bool) -> list[str]:
+def _object_faults(
+    schema: dict[str, Any], value: Any, where: str, sent: bool, api: str
+) -> list[str]:
     if not isinstance(value, dict):
         return [f"{where} is no object: {value!r}"]
     known = schema.get("properties", {})
@@ -152,9 +164,9 @@ def _object_faults(schema: dict[str, Any], value: Any, where: str, sent: bool) -
         if key in known:
             if sent and known[key].get("readOnly"):
                 faults.append(f"{place} is Google's to say")
-            faults += schema_faults(known[key], item, place, sent)
+            faults += schema_faults(known[key], item, place, sent, api)
         elif "additionalProperties" in schema:
-            faults += schema_faults(schema["additionalProperties"], item, place, sent)
+            faults += schema_faults(schema["additionalProperties"], item, place, sent, api)
         else:
             faults.append(f"{place} is not published")
     return faults

@@ -44,8 +44,26 @@ options:
       - The leader comes first.
     type: raw
     default: {}
+  login:
+    description:
+      - Directory that C(skfleet ssh setup) wrote for the project; without a login that holds nothing is run.
+        Becomes the variable C(skfleet_login), with C(user) and C(key). Empty where another login is used.
+    type: str
+    default: ""
+  host_keys:
+    description:
+      - How ssh knows a VM. C(guest-attributes) are the keys that the VM published, read for each connection;
+        C(first-use) are those that it showed first, kept in O(known_hosts). Becomes C(skfleet_ssh_host_keys).
+    type: str
+    default: guest-attributes
+  known_hosts:
+    description: File for C(first-use). Becomes C(skfleet_ssh_known_hosts).
+    type: str
+    default: ""
 author: skfleet
 """
+
+HOST_KEYS = ("guest-attributes", "first-use")
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
@@ -63,6 +81,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self._read_config_data(path)
         self.templar.available_variables = {"inventory_dir": str(Path(path).parent)}
         self._base_groups()
+        self._ssh()
         self._generators(self.templar.template(self.get_option("generators")))
         from skfleet.errors import SkfleetError
 
@@ -84,6 +103,36 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self.inventory.set_variable("localhost", "ansible_connection", "local")
         # Modules of the controller need what this process has: skfleet itself.
         self.inventory.set_variable("localhost", "ansible_python_interpreter", sys.executable)
+
+    def _ssh(self) -> None:
+        """How VMs are reached. What is missing stops every playbook here, before a lease is taken."""
+        from skfleet.errors import SkfleetError
+        from skfleet.ssh import login
+
+        trust, known_hosts, folder = (
+            str(self.templar.template(self.get_option(name))).strip()
+            for name in ("host_keys", "known_hosts", "login")
+        )
+        if trust not in HOST_KEYS:
+            raise AnsibleParserError(
+                f"Invalid SKFLEET_SSH_HOST_KEYS '{trust}': expected {' or '.join(HOST_KEYS)}."
+            )
+        self.inventory.set_variable("skfleet", "skfleet_ssh_host_keys", trust)
+        self.inventory.set_variable("skfleet", "skfleet_ssh_known_hosts", known_hosts)
+        if trust == "first-use":
+            login.make_folder(Path(known_hosts).parent)
+            self.display.warning(
+                f"SKFLEET_SSH_HOST_KEYS=first-use: ssh trusts the key that a VM shows first and keeps it in "
+                f"{known_hosts}. IAP's tunnel alone vouches for that first connection."
+            )
+        if not folder:
+            return
+        try:
+            found = login.require_login(Path(folder))
+        except SkfleetError as error:
+            raise AnsibleParserError(str(error)) from None
+        facts = {"user": found.user, "key": str((Path(folder) / login.KEY_FILE).resolve())}
+        self.inventory.set_variable("skfleet", "skfleet_login", facts)
 
     def _generators(self, generators: dict[str, dict[str, str]]) -> None:
         for name in sorted(

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
+import discovery
 import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from skfleet.doctor.checks import Target
+from skfleet.doctor.access import BAKE_PERMISSIONS
 from skfleet.doctor.cloud import RestCloud
+from skfleet.doctor.target import Target
+from skfleet.ssh.login import Login, write_login
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 LINK = "https://www.googleapis.com/compute/v1/projects/example-project"
 PROJECT = "compute/compute/v1/projects/example-project"
 REGION = f"{PROJECT}/regions/europe-west1"
 ORG = "orgpolicy/v2/projects/example-project/policies"
+IAM = "iam/v1/projects/example-project"
+PROVIDER = f"{IAM}/locations/global/workloadIdentityPools/skfleet-github/providers/github"
+UPTIME = "monitoring/v3/projects/example-project/uptimeCheckConfigs"
+POLICY = "resourcemanager/v3/projects/example-project:getIamPolicy"
+DEPLOYER = "skfleet-deployer@example-project.iam.gserviceaccount.com"
+PROFILE = f"oslogin/v1/users/{DEPLOYER}/loginProfile"
+# The published description of each service that is asked.
+APIS = {
+    "compute": "compute.v1",
+    "iam": "iam.v1",
+    "monitoring": "monitoring.v3",
+    "orgpolicy": "orgpolicy.v2",
+    "oslogin": "oslogin.v1",
+    "resourcemanager": "cloudresourcemanager.v3",
+    "serviceusage": "serviceusage.v1",
+    "storage": "storage.v1",
+}
 
 
 class Google(BaseAdapter):
-    """Answers by `service/path`; what is not there is a 404. Tests change `answers` and `status`."""
+    """Answers by `service/path`; what is not there is a 404. Tests change `answers` and `status`.
+
+    Every request is held to the published description of its service.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,15 +54,19 @@ class Google(BaseAdapter):
         self.status: dict[str, int] = {}
         self.asked: list[str] = []
         self.down = False
+        self.details: list[dict[str, Any]] = []
 
     def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
         if self.down:
             raise requests.ConnectionError("connection refused")
         parts = urlsplit(str(request.url))
-        key = (
-            parts.netloc.split(".")[0].replace("cloudresourcemanager", "resourcemanager")
-            + parts.path
+        service = parts.netloc.split(".")[0].replace("cloudresourcemanager", "resourcemanager")
+        key = service + (parts.path if service == "storage" else unquote(parts.path))
+        sent = json.loads(request.body) if request.body else None
+        faults = discovery.request_faults(
+            str(request.method), str(request.url), sent, APIS[service]
         )
+        assert faults == [], f"{request.method} {request.url}"
         self.asked.append(f"{request.method} {key}")
         answer = self.answers.get(key)
         status = self.status.get(key, 200 if answer is not None else 404)
@@ -46,7 +74,8 @@ class Google(BaseAdapter):
             body = request.body or b"{}"
             answer = answer(parse_qs(parts.query), json.loads(body))
         if status >= 400:
-            answer = {"error": {"code": status, "message": "said Google"}}
+            error = {"code": status, "message": "said Google", "details": self.details}
+            answer = {"error": error}
         response = requests.Response()
         response.status_code = status
         response.url = str(request.url)
@@ -75,8 +104,19 @@ def cloud(session: requests.Session) -> RestCloud:
 
 
 @pytest.fixture
-def target() -> Target:
-    return Target("example-project", "europe-west1", "skfleet-europe-west1", NOW)
+def target(logins: Path) -> Target:
+    return Target("example-project", "europe-west1", "skfleet-europe-west1", NOW, logins)
+
+
+@pytest.fixture
+def logins(tmp_path: Path) -> Path:
+    """What `skfleet ssh setup` left, an hour and a half before it expires."""
+    login = Login(
+        project="example-project", account=DEPLOYER, user="sa_104857", fingerprint="f1",
+        expires_at=NOW + timedelta(minutes=90),
+    )  # fmt: skip
+    write_login(tmp_path / "ssh/example-project", b"a key", login)
+    return tmp_path / "ssh"
 
 
 def all_permissions(query: dict[str, list[str]], body: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +148,9 @@ def healthy() -> dict[str, Any]:
                         "sourceImage": "projects/example-project/global/images/skfleet-1",
                     }
                 }
+            ],
+            "serviceAccounts": [
+                {"email": "skfleet-europe-west1@example-project.iam.gserviceaccount.com"}
             ],
             "networkInterfaces": [
                 {"subnetwork": f"{LINK}/regions/europe-west1/subnetworks/skfleet"}
@@ -164,6 +207,8 @@ def healthy() -> dict[str, Any]:
             "id": "1234567890123456789",
             "iap": {"enabled": True},
         },
+        f"{REGION}/backendServices/skfleet-internal": {"id": "77", "iap": {"enabled": False}},
+        **healthy_access(),
         "storage/storage/v1/b/example-project-skfleet/iam/testPermissions": all_permissions,
         "storage/storage/v1/b/example-project-skfleet/o/fleets%2Fskfleet-europe-west1%2Fenvironment.json": {
             "schema_version": 1,
@@ -198,5 +243,70 @@ def healthy() -> dict[str, Any]:
                     "nats": [{}],
                 }
             ]
+        },
+    }
+
+
+def healthy_access() -> dict[str, Any]:
+    """Who gets in, with a delivery pipeline: its accounts, its provider, its uptime check."""
+    workload = "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools"
+    builder = "skfleet-builder@example-project.iam.gserviceaccount.com"
+    binding = {
+        "role": "roles/iam.workloadIdentityUser",
+        "members": [f"{workload}/skfleet-github/attribute.environment/bake"],
+    }
+    accounts = {
+        f"{IAM}/serviceAccounts/skfleet-{role}@example-project.iam.gserviceaccount.com:getIamPolicy": {
+            "bindings": [binding]
+        }
+        for role in ("planner", "builder", "publisher", "deployer")
+    }
+    domain = "@example-project.iam.gserviceaccount.com"
+    vms = ("skfleet-europe-west1", "skfleet-loadgen")
+    return {
+        **accounts,
+        **{
+            f"iam/v1/projects/-/serviceAccounts/{vm}{domain}:testIamPermissions": (all_permissions)
+            for vm in vms
+        },
+        f"{IAM}/serviceAccounts/skfleet-bake-vm@example-project.iam.gserviceaccount.com:getIamPolicy": {
+            "bindings": [
+                {"role": "roles/iam.serviceAccountUser", "members": [f"serviceAccount:{builder}"]}
+            ]
+        },
+        f"{IAM}/roles/skfleet_builder": {"includedPermissions": list(BAKE_PERMISSIONS)},
+        POLICY: {
+            "bindings": [
+                {"role": role, "members": [f"serviceAccount:{builder}"]}
+                for role in (
+                    "projects/example-project/roles/skfleet_builder",
+                    "roles/compute.osAdminLogin",
+                    "roles/iap.tunnelResourceAccessor",
+                )
+            ]
+        },
+        PROVIDER: {
+            "state": "ACTIVE",
+            "oidc": {"issuerUri": "https://token.actions.githubusercontent.com"},
+            "attributeMapping": {
+                "google.subject": "assertion.sub",
+                "attribute.repository_id": "assertion.repository_id",
+                "attribute.environment": "assertion.environment",
+            },
+            "attributeCondition": "assertion.repository_id == '1' && assertion.repository_owner_id == '2'",
+        },
+        UPTIME: {
+            "uptimeCheckConfigs": [
+                {
+                    "displayName": "skfleet external",
+                    "httpCheck": {"acceptedResponseStatusCodes": [{"statusValue": 401}]},
+                },
+                {"displayName": "another's", "httpCheck": {}},
+            ]
+        },
+        PROFILE: {
+            "name": DEPLOYER,
+            "posixAccounts": [{"primary": True, "username": "sa_104857"}],
+            "sshPublicKeys": {"f1": {"key": "ssh-ed25519 AAAA skfleet"}},
         },
     }

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from skfleet.doctor.checks import (
-    Target,
     apis,
     bucket_access,
     certificates,
-    describe,
     environment,
     look,
     oauth,
-    permits,
-    policies,
     quota,
     quota_metric,
     roles,
@@ -25,13 +22,16 @@ from skfleet.doctor.checks import (
 )
 from skfleet.doctor.cloud import RestCloud
 from skfleet.doctor.command import examine
+from skfleet.doctor.policies import permits, policies
 from skfleet.doctor.result import Result
+from skfleet.doctor.target import Target, describe
 
 from .conftest import LINK, ORG, PROJECT, REGION, Google
 
 BUCKET = "storage/storage/v1/b/example-project-skfleet"
 TYPES = "compute.restrictLoadBalancerCreationForTypes"
 IMAGES = "compute.trustedImageProjects"
+SUBNETWORK = "projects/example-project/regions/europe-west1/subnetworks/skfleet"
 FOLDER = f"{BUCKET}/o/fleets%2Fskfleet-europe-west1%2F"
 
 
@@ -41,8 +41,9 @@ def verdicts(results: list[Result]) -> dict[str, str]:
 
 def test_a_healthy_project_has_nothing_to_mend(cloud: RestCloud, target: Target) -> None:
     results = examine(cloud, target)
-    assert {result.verdict for result in results} == {"ok"}, results
-    assert not [result.mend for result in results if result.mend]
+    # Without an address no call is made through IAP.
+    assert [result.name for result in results if result.verdict != "ok"] == ["external audience"]
+    assert len([result.mend for result in results if result.mend]) == 1
 
 
 def test_the_group_is_asked_for_once(cloud: RestCloud, target: Target, google: Google) -> None:
@@ -230,10 +231,35 @@ def test_nat_of_another_network_does_not_count(
         (TYPES, {"values": {"deniedValues": ["in:EXTERNAL"]}}, "fail"),
         (TYPES, {"values": {"allowedValues": ["in:ALL"]}}, "ok"),
         (IMAGES, {"values": {"allowedValues": ["projects/debian-cloud"]}}, "fail"),
-        (IMAGES, {"values": {"allowedValues": ["is:projects/example-project"]}}, "ok"),
+        (IMAGES, {"values": {"allowedValues": ["is:projects/example-project"]}}, "warn"),
+        (IMAGES, {"values": {"allowedValues": ["projects/debian-cloud", "projects/example-project"]}}, "ok"),
         (IMAGES, {"values": {"allowedValues": ["under:organizations/42"]}}, "ok"),
         ("iam.allowedPolicyMemberDomains", {"values": {"allowedValues": ["C01"]}}, "warn"),
         ("gcp.restrictNonCmekServices", {"values": {"deniedValues": ["storage.googleapis.com"]}}, "warn"),
+        ("compute.disableGuestAttributesAccess", {"enforce": True}, "fail"),
+        ("compute.managed.disableGuestAttributesAccess", {"enforce": True}, "fail"),
+        ("compute.disableGlobalCloudArmorPolicy", {"enforce": True}, "fail"),
+        ("iam.managed.disableServiceAccountCreation", {"enforce": True}, "fail"),
+        ("iap.requireGlobalIapWebDisabled", {"enforce": True}, "fail"),
+        ("iap.requireRegionalIapWebDisabled", {"enforce": True}, "ok"),  # IAP is off inside
+        ("compute.restrictCloudNATUsage", {"denyAll": True}, "fail"),
+        ("compute.restrictCloudNATUsage", {"values": {"allowedValues": [SUBNETWORK]}}, "ok"),
+        ("compute.restrictNonConfidentialComputing",
+         {"values": {"deniedValues": ["compute.googleapis.com"]}}, "fail"),
+        ("gcp.restrictServiceUsage", {"values": {"deniedValues": ["oslogin.googleapis.com"]}}, "fail"),
+        ("gcp.restrictServiceUsage", {"values": {"deniedValues": ["sql.googleapis.com"]}}, "ok"),
+        ("gcp.resourceLocations", {"values": {"allowedValues": ["in:europe-west1-locations"]}}, "ok"),
+        ("gcp.resourceLocations", {"values": {"allowedValues": ["us-east1"]}}, "fail"),
+        ("gcp.resourceLocations", {"values": {"allowedValues": ["in:eu-locations"]}}, "warn"),
+        ("gcp.resourceLocations", {"values": {"deniedValues": ["in:asia-locations"]}}, "warn"),
+        ("iam.workloadIdentityPoolProviders", {"values": {"allowedValues": ["https://example.com"]}}, "warn"),
+        ("iam.managed.allowedPolicyMembers", {"enforce": True}, "warn"),
+        ("compute.requireVpcFlowLogs", {"values": {"allowedValues": ["ESSENTIAL"]}}, "warn"),
+        # What the design does not lean on.
+        ("compute.requireOsLogin", {"enforce": True}, "ok"),
+        ("compute.vmExternalIpAccess", {"denyAll": True}, "ok"),
+        ("compute.requireShieldedVm", {"enforce": True}, "ok"),
+        ("iam.disableServiceAccountKeyCreation", {"enforce": True}, "ok"),
     ],
 )  # fmt: skip
 def test_policies_that_forbid_what_the_fleet_is_made_of(
@@ -246,6 +272,61 @@ def test_policies_that_forbid_what_the_fleet_is_made_of(
 ) -> None:
     google.answers[f"{ORG}/{constraint}:getEffectivePolicy"] = {"spec": {"rules": [rule]}}
     assert {result.verdict for result in policies(cloud, target)} == {verdict}
+
+
+def test_trusting_host_keys_on_first_use_is_the_way_around_guest_attributes(
+    cloud: RestCloud, target: Target, google: Google
+) -> None:
+    constraint = "compute.disableGuestAttributesAccess"
+    google.answers[f"{ORG}/{constraint}:getEffectivePolicy"] = {
+        "spec": {"rules": [{"enforce": True}]}
+    }
+    (result,) = policies(cloud, target)
+    assert "export SKFLEET_SSH_HOST_KEYS=first-use" in result.mend
+    (result,) = policies(cloud, replace(target, host_keys="first-use"))
+    assert result.verdict == "warn"
+
+
+def test_policies_are_judged_before_there_is_a_fleet(
+    cloud: RestCloud, target: Target, google: Google
+) -> None:
+    del google.answers[f"{REGION}/instanceGroupManagers/skfleet-europe-west1"]
+    (result,) = policies(cloud, target)
+    assert result.verdict == "ok"
+
+
+def test_an_api_that_is_off_is_named_with_the_command(
+    cloud: RestCloud, target: Target, google: Google
+) -> None:
+    google.status[f"{ORG}/compute.disableGlobalCloudArmorPolicy:getEffectivePolicy"] = 403
+    (result,) = look("organisation policy", policies, cloud, target)
+    assert result.mend == "Ask as somebody with roles/orgpolicy.policyViewer."
+    metadata = {"service": "orgpolicy.googleapis.com"}
+    google.details = [{"reason": "SERVICE_DISABLED", "metadata": metadata}]
+    (result,) = look("organisation policy", policies, cloud, target)
+    assert (
+        result.mend == "gcloud services enable orgpolicy.googleapis.com --project=example-project"
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "verdict"),
+    [
+        (["region/europe-west1", "europe-west1"], "ok"),
+        (["region/europe-west1"], "warn"),
+        (["europe-west1"], "warn"),
+        ([], "fail"),
+    ],
+)  # fmt: skip
+def test_iap_inside_needs_both_forms_of_its_audience(
+    cloud: RestCloud, target: Target, google: Google, places: list[str], verdict: str
+) -> None:
+    google.answers[f"{REGION}/backendServices/skfleet-internal"]["iap"]["enabled"] = True
+    google.answers[f"{FOLDER}environment.json"]["iap"]["audiences"] += [
+        f"/projects/123456789012/{place}/backendServices/77" for place in places
+    ]
+    found = verdicts(list(environment(cloud, target)))
+    assert found == {"environment": "ok", "internal environment": verdict, "release": "ok"}
 
 
 def test_a_value_denied_by_any_of_its_names_is_denied() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import requests
@@ -12,25 +13,27 @@ from skfleet.doctor import command
 from skfleet.doctor.command import doctor, parse_endpoints, parse_target
 from skfleet.errors import ConfigurationError
 
-from .conftest import Google
+from .conftest import PROJECT, Google
 
 ARGUMENTS = ["--project", "example-project", "--fleet", "skfleet-europe-west1"]
 
 
 @pytest.fixture
-def run(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setattr(command, "_session", lambda: session)
-    return CliRunner()
+def run(session: requests.Session, logins: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setattr(command, "authorize", lambda _: (session, None))
+    return CliRunner(env={"SKFLEET_SSH_DIRECTORY": str(logins)})
 
 
-def test_a_healthy_project_ends_with_0(run: CliRunner, google: Google) -> None:
+def test_a_healthy_project_ends_with_0(run: CliRunner, google: Google, logins: Path) -> None:
     for name, answer in google.answers.items():
         if "/sslCertificates/" in name:
             answer["expireTime"] = "9000-01-01T00:00:00.000-08:00"  # this command asks the clock
+    record = logins / "example-project/login.json"
+    record.write_text(record.read_text().replace("2026-", "9000-"))
     done = run.invoke(doctor, [*ARGUMENTS, "--region", "europe-west1"])
     assert done.exit_code == 0
     assert "ok    apis: all 10 are on" in done.output
-    assert done.output.splitlines()[-1].endswith("0 warn, 0 fail")
+    assert done.output.splitlines()[-1].endswith("1 warn, 0 fail")  # no call was made through IAP
 
 
 def test_a_failure_ends_with_1_and_says_how_to_mend(run: CliRunner, google: Google) -> None:
@@ -71,3 +74,11 @@ def test_endpoints_can_be_replaced() -> None:
 def test_endpoints_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_endpoints([text])
+
+
+def test_what_others_answer_cannot_steer_the_terminal(run: CliRunner, google: Google) -> None:
+    backend = f"{PROJECT}/global/backendServices/skfleet-external"
+    google.answers[backend]["id"] = "1\x1b]0;title\x07\n"
+    done = run.invoke(doctor, ARGUMENTS)
+    assert "IAP signs for" in done.output
+    assert not [char for char in done.output if not char.isprintable() and char != "\n"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
+from skfleet.doctor.access import judge_call
 from skfleet.errors import ConfigurationError
 from skfleet.serving import listeners
 from skfleet.serving.listeners import Listener
 from skfleet.settings import Settings
 
 from .calls import call
-from .conftest import IdentityDir
+from .conftest import IAP_AUDIENCE, IdentityDir, Signer, iap_claims
 from .lanes import LANES, Ask
 
 FORM = "application/x-www-form-urlencoded"
@@ -51,6 +54,19 @@ def test_nothing_is_answered_without_identity(
     if answer.body:
         assert answer.json["code"] == "unauthenticated"
         assert set(answer.json) == ERROR_FIELDS
+
+
+def test_doctor_reads_the_audience_that_iap_signs_for_from_the_answer(
+    ask: Ask, iap_key: Signer
+) -> None:
+    signed_for = "/projects/1/europe-west1/backendServices/9"
+    token = iap_key.sign(iap_claims(aud=signed_for))
+    answer = ask(call("GET", "/version", port=8080, **{"x-goog-iap-jwt-assertion": token}))
+    response = requests.Response()
+    response.status_code, response.raw = answer.status, io.BytesIO(answer.body)
+    result = judge_call("external audience", response, [IAP_AUDIENCE])
+    assert result.verdict == "fail"
+    assert result.seen == f"IAP signs for {signed_for}; the VMs expect {IAP_AUDIENCE}"
 
 
 def test_each_listener_takes_its_own_kind_of_identity(

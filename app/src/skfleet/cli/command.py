@@ -15,6 +15,7 @@ from skfleet.doctor.command import doctor
 from skfleet.errors import SkfleetError
 from skfleet.serving.command import serve
 from skfleet.settings import table
+from skfleet.ssh.command import ssh
 from skfleet.text import printable
 
 MAX_MESSAGE = 20_000  # characters
@@ -40,7 +41,7 @@ def settings(as_json: bool) -> None:
         print_table(header, table())
 
 
-for command in (model, app, release, predict, token, doctor, serve, settings):
+for command in (model, app, release, predict, token, doctor, ssh, serve, settings):
     skfleet.add_command(command)
 
 

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+import google.auth.exceptions
 import msgspec
 import requests
 
 from skfleet.compute.errors import (
+    ComputeForbidden,
     ComputeMissing,
     ComputeRefused,
     ComputeUnavailable,
@@ -66,7 +68,6 @@ class Compute:
         if self._given is not None:
             return self._given
         import google.auth
-        import google.auth.exceptions
         from google.auth.transport.requests import AuthorizedSession
 
         try:
@@ -246,6 +247,12 @@ class Compute:
         except requests.RequestException as error:
             raise ComputeUnavailable(
                 f"Compute Engine cannot be reached: {type(error).__name__}.", where=url
+            ) from None
+        except google.auth.exceptions.GoogleAuthError as error:
+            raise ComputeForbidden(
+                f"The credentials are refused: {error}.",
+                where=url,
+                hint="`gcloud auth application-default login`; for a workflow: `skfleet doctor`.",
             ) from None
         try:
             document = answer.json()

@@ -13,6 +13,11 @@ import sys
 from skfleet.compute.client import Compute
 from skfleet.errors import SkfleetError
 
+OTHER_WAY = (
+    "  hint: Where a policy forbids guest attributes (`skfleet doctor` names it): "
+    "export SKFLEET_SSH_HOST_KEYS=first-use."
+)
+
 
 def lines(compute: Compute, zone: str, instance: str, name: str) -> list[str]:
     """known_hosts lines of a VM; none while it has published no key."""
@@ -28,12 +33,12 @@ def main() -> None:
     project, zone, instance, name = sys.argv[1:5]
     endpoint = sys.argv[5] if len(sys.argv) == 6 else ""
     try:
-        for line in lines(
-            Compute(project, zone.rpartition("-")[0], endpoint), zone, instance, name
-        ):
-            print(line)  # noqa: T201 - what ssh reads
+        found = lines(Compute(project, zone.rpartition("-")[0], endpoint), zone, instance, name)
+        print("".join(f"{line}\n" for line in found), end="")  # noqa: T201 - what ssh reads
+        if not found:
+            print(f"hostkeys: {instance} has published no host key.\n{OTHER_WAY}", file=sys.stderr)  # noqa: T201
     except SkfleetError as error:
-        print(f"hostkeys: {error}", file=sys.stderr)  # noqa: T201 - a command's message
+        print(f"hostkeys: {error}\n{OTHER_WAY}", file=sys.stderr)  # noqa: T201 - a command's message
         sys.exit(error.exit_code)
 
 

@@ -6,19 +6,30 @@ may not see a thing cannot say that it is broken.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from skfleet.doctor.cloud import CallFailed, Cloud, NotAllowed, NotThere, last, pages, path
+from skfleet.doctor import access
+from skfleet.doctor.cloud import (
+    ApiOff,
+    CallFailed,
+    Cloud,
+    NotAllowed,
+    NotThere,
+    last,
+    pages,
+    path,
+)
+from skfleet.doctor.policies import REQUIRED_APIS, policies
 from skfleet.doctor.result import Result, fail, ok, warn
-
-REQUIRED_APIS = (
-    "compute", "dns", "iam", "iamcredentials", "iap", "logging", "monitoring", "oslogin",
-    "serviceusage", "storage",
-)  # fmt: skip
+from skfleet.doctor.target import (
+    Target,
+    describe,
+    external_backend,
+    internal_backend,
+    read_object,
+)
 
 # What a rollout does in the project (terraform/operators.tf), a few that stand for the rest.
 ROLLOUT_PERMISSIONS = (
@@ -36,59 +47,6 @@ BUCKET_PERMISSIONS = ("storage.objects.get", "storage.objects.list")
 OWN_QUOTA = ("a2", "c2", "c2d", "c3", "c4", "m1", "m2", "n2", "n2d", "t2a", "t2d")
 EXPIRES_SOON = timedelta(days=30)
 
-# Constraint => what the fleet needs of it.
-FORBIDDEN_WHEN_ENFORCED = {
-    "compute.disableGlobalLoadBalancing": "the external load balancer is a global one",
-    "iam.disableServiceAccountCreation": "fleet and load generators have service accounts of their own",
-}
-# The names under which the constraint on load balancers knows ours, groups included.
-LOAD_BALANCERS = {
-    "external": (
-        "GLOBAL_EXTERNAL_MANAGED_HTTP_HTTPS",
-        "EXTERNAL_MANAGED_HTTP_HTTPS",
-        "in:EXTERNAL",
-        "in:ALL",
-    ),
-    "internal": ("INTERNAL_HTTP_HTTPS", "in:INTERNAL", "in:ALL"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Which fleet is looked at. Terraform calls a fleet <name>-<region>, the edges <name>-…"""
-
-    project: str
-    region: str
-    fleet: str
-    now: datetime
-
-    @property
-    def name(self) -> str:
-        """The prefix that the fleets of all regions share."""
-        return self.fleet.removesuffix(f"-{self.region}")
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The managed group as Google describes it, and the template its VMs come from."""
-
-    size: int
-    surge: int
-    standby: int
-    maximum: int
-    machine_type: str
-    zone: str
-    disk_gb: int
-    image: str
-    subnetwork: str
-    fleet_uri: str
-
-    @property
-    def bucket(self) -> str:
-        """Name of the bucket that the VMs' metadata names; empty when it names none."""
-        found = re.match(r"^gs://([^/]+)/fleets/", self.fleet_uri)
-        return found.group(1) if found else ""
-
 
 Check = Callable[[Cloud, Target], Iterable[Result]]
 
@@ -97,6 +55,9 @@ def look(name: str, check: Check, cloud: Cloud, target: Target) -> list[Result]:
     """Run a check; what Google does not show becomes a warning, what is missing a failure."""
     try:
         return list(check(cloud, target))
+    except ApiOff as error:
+        on = f"gcloud services enable {error.service} --project={target.project}"
+        return [warn(name, f"not allowed to look: {error.message}", on)]
     except NotAllowed as error:
         return [
             warn(
@@ -164,33 +125,54 @@ def bucket_access(cloud: Cloud, target: Target) -> Iterable[Result]:
 def environment(cloud: Cloud, target: Target) -> Iterable[Result]:
     """environment.json names the audience that IAP really signs for; a desired release exists."""
     group = describe(cloud, target)
-    backend = cloud.get(
-        "compute",
-        f"projects/{path(target.project)}/global/backendServices/{path(target.name)}-external",
-    )
     project = cloud.get("resourcemanager", f"projects/{path(target.project)}")
-    audience = f"/projects/{last(project['name'])}/global/backendServices/{backend['id']}"
+    number = last(project["name"])
+    external = f"/projects/{number}/global/backendServices/{external_backend(cloud, target)['id']}"
+    internal = internal_backend(cloud, target)
     try:
-        document = _object(cloud, group.bucket, f"fleets/{target.fleet}/environment.json")
+        document = read_object(cloud, group.bucket, f"fleets/{target.fleet}/environment.json")
         known = document.get("iap", {}).get("audiences", [])
-        if audience in known:
+        if external in known:
             yield ok("environment", "the VMs know IAP's audience")
         else:
             yield fail(
-                "environment", f"the VMs expect {known}, IAP signs for {audience}",
+                "environment", f"the VMs expect {known}, IAP signs for {external}",
                 "Apply Terraform: it writes environment.json.",
             )  # fmt: skip
+        if internal.get("iap", {}).get("enabled"):
+            yield judge_internal_audience(known, number, target.region, internal["id"])
     except NotThere:
         yield fail(
             "environment", "there is no environment.json: every call is refused", "Apply Terraform."
         )
     try:
-        desired = _object(cloud, group.bucket, f"fleets/{target.fleet}/desired.json")
+        desired = read_object(cloud, group.bucket, f"fleets/{target.fleet}/desired.json")
         yield ok("release", f"desired: {desired['current']['release']}")
     except NotThere:
         yield warn(
             "release", "no release is desired: VMs are live, not ready", "skfleet release desire ID"
         )
+
+
+def judge_internal_audience(known: list[str], number: str, region: str, backend: str) -> Result:
+    """IAP on the internal load balancer: its audience is documented in two forms, so both must be known."""
+    forms = [
+        f"/projects/{number}/{place}/backendServices/{backend}"
+        for place in (f"region/{region}", region)
+    ]
+    missing = [form for form in forms if form not in known]
+    if not missing:
+        return ok("internal environment", "the VMs know both forms of IAP's audience")
+    if len(missing) == len(forms):
+        return fail(
+            "internal environment",
+            "IAP is on at the internal load balancer, and the VMs do not expect it: every call is refused",
+            "Apply Terraform; with internal.iap off it must be off at Google too.",
+        )
+    return warn(
+        "internal environment", f"the VMs do not expect {missing[0]}",
+        "Apply Terraform; `skfleet doctor --internal-url` tells which form IAP signs for.",
+    )  # fmt: skip
 
 
 def quota(cloud: Cloud, target: Target) -> Iterable[Result]:
@@ -279,10 +261,7 @@ def judge_certificate(which: str, certificate: dict[str, Any], now: datetime) ->
 def oauth(cloud: Cloud, target: Target) -> Iterable[Result]:
     """IAP is on, and has a client that the callers can use."""
     project = cloud.get("resourcemanager", f"projects/{path(target.project)}")
-    backend = cloud.get(
-        "compute",
-        f"projects/{path(target.project)}/global/backendServices/{path(target.name)}-external",
-    )
+    backend = external_backend(cloud, target)
     iap = backend.get("iap", {})
     if not iap.get("enabled"):
         yield fail("iap", "IAP is off", "Apply Terraform: somebody turned it off by hand.")
@@ -295,53 +274,6 @@ def oauth(cloud: Cloud, target: Target) -> Iterable[Result]:
             "iap", "the project belongs to no organisation, and Google's managed client needs one",
             "Give iap_oauth_client: an OAuth client of your own (terraform/modules/edge_external).",
         )  # fmt: skip
-
-
-def policies(cloud: Cloud, target: Target) -> Iterable[Result]:
-    """No policy of the organisation forbids what the fleet is made of."""
-    found = False
-    for constraint, why in FORBIDDEN_WHEN_ENFORCED.items():
-        if any(rule.get("enforce") for rule in _rules(cloud, target, constraint)):
-            found = True
-            yield fail(
-                "organisation policy", f"{constraint} is enforced: {why}", _except(constraint)
-            )
-    for rule in _rules(cloud, target, "compute.restrictLoadBalancerCreationForTypes"):
-        for which, names in LOAD_BALANCERS.items():
-            if not permits(rule, *names):
-                found = True
-                yield fail(
-                    "organisation policy", f"the {which} load balancer's type may not be created",
-                    _except("compute.restrictLoadBalancerCreationForTypes"),
-                )  # fmt: skip
-    image = re.search(r"projects/([^/]+)/global/images/", describe(cloud, target).image)
-    if image:
-        for rule in _rules(cloud, target, "compute.trustedImageProjects"):
-            if not permits(rule, f"projects/{image.group(1)}"):
-                found = True
-                yield fail(
-                    "organisation policy", f"images of {image.group(1)} are not trusted",
-                    _except("compute.trustedImageProjects"),
-                )  # fmt: skip
-    for rule in _rules(cloud, target, "iam.allowedPolicyMemberDomains"):
-        if not rule.get("allowAll"):
-            found = True
-            yield warn(
-                "organisation policy", "members from other organisations cannot be granted access",
-                "Keep members.accessors to your own, or ask for an exception.",
-            )  # fmt: skip
-    for rule in _rules(cloud, target, "gcp.restrictNonCmekServices"):
-        denied = rule.get("values", {}).get("deniedValues", [])
-        if rule.get("denyAll") or {"storage.googleapis.com", "compute.googleapis.com"} & set(
-            denied
-        ):
-            found = True
-            yield warn(
-                "organisation policy", "storage or disks must use a customer's key",
-                "Set artifacts.kms_key and fleet.images[*].disk.kms_key.",
-            )  # fmt: skip
-    if not found:
-        yield ok("organisation policy", "nothing that the fleet is made of is forbidden")
 
 
 def way_out(cloud: Cloud, target: Target) -> Iterable[Result]:
@@ -413,88 +345,25 @@ def signatures(cloud: Cloud, target: Target) -> Iterable[Result]:
 CHECKS: dict[str, Check] = {
     "apis": apis,
     "roles": roles,
+    "ssh login": access.login,
+    "tunnel": access.tunnel,
+    "act as": access.act_as,
     "bucket": bucket_access,
     "quota": quota,
     "certificate": certificates,
     "iap": oauth,
     "environment": environment,
+    "audience": access.audience,
     "nat": way_out,
+    "uptime": access.uptime,
+    "bake": access.bake,
+    "delivery": access.delivery,
     "organisation policy": policies,
     "signatures": signatures,
 }
-
-
-def describe(cloud: Cloud, target: Target) -> Group:
-    """The group, its autoscaler and its (newest) template, in the figures that the checks need."""
-    region = f"projects/{path(target.project)}/regions/{path(target.region)}"
-    group = cloud.get("compute", f"{region}/instanceGroupManagers/{path(target.fleet)}")
-    scaler = cloud.get("compute", f"{region}/autoscalers/{path(target.fleet)}")
-    template = cloud.get(
-        "compute",
-        f"projects/{path(target.project)}/global/instanceTemplates/{path(_template(group))}",
-    )["properties"]
-    disk = template["disks"][0]["initializeParams"]
-    return Group(
-        size=int(group.get("targetSize", 0)),
-        surge=int(group.get("updatePolicy", {}).get("maxSurge", {}).get("calculated", 0)),
-        standby=int(group.get("targetStoppedSize", 0)),
-        maximum=int(scaler["autoscalingPolicy"]["maxNumReplicas"]),
-        machine_type=last(template["machineType"]),
-        zone=last(group["distributionPolicy"]["zones"][0]["zone"]),
-        disk_gb=int(disk.get("diskSizeGb", 10)),
-        image=disk.get("sourceImage", ""),
-        subnetwork=template["networkInterfaces"][0].get("subnetwork", ""),
-        fleet_uri=_metadata(template, "skfleet-fleet"),
-    )
 
 
 def quota_metric(machine_type: str) -> str:
     """The quota that this machine type's vCPUs count against."""
     family = machine_type.split("-", 1)[0]
     return f"{family.upper()}_CPUS" if family in OWN_QUOTA else "CPUS"
-
-
-def permits(rule: dict[str, Any], *names: str) -> bool:
-    """Whether a rule of a list constraint lets through what goes by any of these names."""
-    if rule.get("denyAll"):
-        return False
-    values = rule.get("values", {})
-    denied = {value.removeprefix("is:") for value in values.get("deniedValues", [])}
-    allowed = {value.removeprefix("is:") for value in values.get("allowedValues", [])}
-    if denied & set(names):
-        return False
-    # `under:` a folder or organisation: who is in there cannot be told from here.
-    subtree = any(value.startswith("under:") for value in allowed)
-    return not allowed or subtree or bool(allowed & set(names))
-
-
-def _template(group: dict[str, Any]) -> str:
-    versions = group.get("versions") or [group]
-    return last(versions[-1]["instanceTemplate"].partition("?")[0])
-
-
-def _metadata(template: dict[str, Any], key: str) -> str:
-    for item in template.get("metadata", {}).get("items", []):
-        if item["key"] == key:
-            return str(item["value"])
-    return ""
-
-
-def _object(cloud: Cloud, bucket: str, name: str) -> dict[str, Any]:
-    return cloud.get("storage", f"b/{path(bucket)}/o/{path(name)}", alt="media")
-
-
-def _rules(cloud: Cloud, target: Target, constraint: str) -> list[dict[str, Any]]:
-    """Rules of the policy in effect; none where nobody set one."""
-    try:
-        policy = cloud.get(
-            "orgpolicy", f"projects/{path(target.project)}/policies/{constraint}:getEffectivePolicy"
-        )
-    except NotThere:
-        return []
-    rules: list[dict[str, Any]] = policy.get("spec", {}).get("rules", [])
-    return rules
-
-
-def _except(constraint: str) -> str:
-    return f"Ask the organisation's administrators for an exception to constraints/{constraint}."

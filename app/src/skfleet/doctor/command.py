@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
-from skfleet.doctor.checks import CHECKS, Target, look
-from skfleet.doctor.cloud import ENDPOINTS, Cloud, RestCloud
+from skfleet.doctor.checks import CHECKS, look
+from skfleet.doctor.cloud import ENDPOINTS, ENVIRONMENT, Cloud, RestCloud, authorize
 from skfleet.doctor.result import Result
+from skfleet.doctor.target import Target
 from skfleet.errors import ConfigurationError
+from skfleet.ssh.login import DIRECTORY
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # the one that all five APIs take
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
@@ -35,13 +35,75 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
     help="For people or for programs.",
 )  # fmt: skip
 @click.option(
+    "--url",
+    envvar="SKFLEET_URL",
+    default="",
+    show_envvar=True,
+    help="Outside address: make a call through IAP and compare audiences.",
+)
+@click.option(
+    "--internal-url",
+    envvar="SKFLEET_INTERNAL_URL",
+    default="",
+    show_envvar=True,
+    help="Inside address: the same, where IAP guards it too.",
+)
+@click.option(
+    "--iap-audience",
+    envvar="SKFLEET_IAP_AUDIENCE",
+    default="",
+    show_envvar=True,
+    help="IAP's OAuth client id, for these calls; default: a JWT signed for the address.",
+)
+@click.option(
+    "--ca-file",
+    envvar="SKFLEET_CA_FILE",
+    default="",
+    show_envvar=True,
+    help="Certificate authority of these addresses; default: the system's.",
+)
+@click.option(
+    "--ssh-directory",
+    envvar="SKFLEET_SSH_DIRECTORY",
+    default=DIRECTORY,
+    show_default=True,
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="Where `skfleet ssh setup` wrote.",
+)
+@click.option(
     "--endpoint", "endpoints", multiple=True, metavar="SERVICE=URL",
     help=f"Another base URL for one of {', '.join(sorted(ENDPOINTS))}; may be repeated.",
 )  # fmt: skip
-def doctor(project: str, region: str, fleet: str, form: str, endpoints: tuple[str, ...]) -> None:
-    """Look at what a fleet needs of its project: APIs, roles, quota, certificates, IAP, policies."""
-    target = parse_target(project, region, fleet)
-    cloud = RestCloud(_session(), parse_endpoints(endpoints))
+def doctor(
+    project: str,
+    region: str,
+    fleet: str,
+    form: str,
+    url: str,
+    internal_url: str,
+    iap_audience: str,
+    ca_file: str,
+    ssh_directory: Path,
+    endpoints: tuple[str, ...],
+) -> None:
+    """Check what a fleet needs of its project.
+
+    \b
+    Example:
+      skfleet doctor --project example-project --fleet skfleet-europe-west1 --url https://predict.example.com
+    """
+    target = replace(
+        parse_target(project, region, fleet),
+        logins=ssh_directory,
+        host_keys=os.environ.get("SKFLEET_SSH_HOST_KEYS", ""),
+        url=url,
+        internal_url=internal_url,
+        iap_client=iap_audience,
+        ca_file=ca_file,
+    )
+    parsed = parse_endpoints(endpoints)
+    cloud = RestCloud(authorize(parsed)[0], parsed)
     results = examine(cloud, target)
     if form == "json":
         click.echo(json.dumps([asdict(result) for result in results], indent=2))
@@ -79,8 +141,9 @@ def parse_target(project: str, region: str, fleet: str) -> Target:
 
 
 def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
-    """Google's base URLs, those given replaced; raises ConfigurationError."""
+    """Google's base URLs, those of the environment and those given replaced; raises ConfigurationError."""
     endpoints = dict(ENDPOINTS)
+    endpoints |= {name: url for name, env in ENVIRONMENT.items() if (url := os.environ.get(env))}
     for text in given:
         service, _, url = text.partition("=")
         if service not in endpoints or not url.startswith(("http://", "https://")):
@@ -93,30 +156,15 @@ def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
     return endpoints
 
 
-def _session() -> requests.Session:
-    """A session with this machine's default credentials, which tries reads again."""
-    import google.auth
-    import google.auth.exceptions
-    import google.auth.transport.requests
-
-    try:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise ConfigurationError(
-            f"No credentials: {error}.",
-            where="GOOGLE_APPLICATION_CREDENTIALS",
-            hint="gcloud auth application-default login",
-        ) from None
-    session: requests.Session = google.auth.transport.requests.AuthorizedSession(credentials)
-    retry = Retry(total=3, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504])
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    return session
-
-
 def _print(results: list[Result]) -> None:
     for result in results:
-        click.echo(f"{_MARKS[result.verdict]}  {result.name}: {result.seen}")
+        click.echo(_printable(f"{_MARKS[result.verdict]}  {result.name}: {result.seen}"))
         if result.mend:
-            click.echo(f"      {result.mend}")
+            click.echo(_printable(f"      {result.mend}"))
     counts = {verdict: sum(r.verdict == verdict for r in results) for verdict in _MARKS}
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+def _printable(text: str) -> str:
+    """Without control characters: what others answered is part of it."""
+    return "".join(char if char.isprintable() else " " for char in text)
