@@ -6,6 +6,7 @@ may not see a thing cannot say that it is broken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -325,7 +326,7 @@ def signatures(cloud: Cloud, target: Target) -> Iterable[Result]:
     else:
         yield ok("signatures", f"required: image {found[2]} trusts {keys} key(s)")
     try:
-        desired = _object(cloud, group.bucket, f"fleets/{target.fleet}/desired.json")["current"]
+        desired = read_object(cloud, group.bucket, f"fleets/{target.fleet}/desired.json")["current"]
     except NotThere:
         return
     name = f"releases/{desired['release']}.json.sig"
