@@ -17,7 +17,7 @@ from skfleet.declared import EDGE, SLO, declared
 
 from .conftest import REPOSITORY, Fleet, assert_clean, serving
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 PORTS = {"iap": 9180, "internal": 9181, "health": 9182}
 METRICS = 9183
