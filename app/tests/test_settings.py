@@ -31,6 +31,7 @@ def test_values_are_parsed_to_their_types() -> None:
         ("SKFLEET_WORKERS", "0"),
         ("SKFLEET_PORT_IAP", "70000"),
         ("SKFLEET_FAST_LANE", "perhaps"),
+        ("SKFLEET_LOG_LEVEL", "info\nSKFLEET_TRUSTED_KEYS=/nowhere"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:

@@ -26,6 +26,7 @@ def setting(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
+    choices: tuple[str, ...] = (),
     release: bool = False,
 ) -> Any:
     """One declared setting. `default`: a value, or a function that reads it from edge.yml or slo.yml.
@@ -38,6 +39,7 @@ def setting(
         "unit": unit,
         "low": low,
         "high": high,
+        "choices": choices,
         "release": release,
     }
     if callable(default):
@@ -189,7 +191,11 @@ class Settings:
         release=True,
     )
     log_level: str = setting(
-        "SKFLEET_LOG_LEVEL", "info", "debug, info, warning or error", release=True
+        "SKFLEET_LOG_LEVEL",
+        "info",
+        "debug, info, warning or error",
+        choices=("debug", "info", "warning", "error"),
+        release=True,
     )
 
     # Files that other units of the host write and the service rereads
@@ -318,4 +324,10 @@ def _parse(metadata: Mapping[str, Any], kind: type, raw: str) -> Any:
                 f"{number} is out of range.", where=env, hint=f"Allowed: {low} to {high}."
             )
         return number
+    if metadata["choices"] and raw.lower() not in metadata["choices"]:
+        raise ConfigurationError(
+            f"Invalid value {raw!r}: expected one of {', '.join(metadata['choices'])}.",
+            where=env,
+            hint=metadata["meaning"] + ".",
+        )
     return kind(raw)

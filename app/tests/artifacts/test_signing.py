@@ -201,7 +201,7 @@ def test_a_release_and_all_it_pins_is_signed_at_once_and_read_only_if_it_is(
     with pytest.raises(IntegrityError, match="not signed"):
         source.named(careful, fleet, release.id, None)  # type: ignore[arg-type]
     assert len(operations.sign(stores(mine), bucket, release.id)) == 4
-    assert source.named(careful, fleet, release.id, None) == release  # type: ignore[arg-type]
+    assert source.named(careful, fleet, release.id, None).release == release  # type: ignore[arg-type]
     for pin in (release.app, release.bundle):
         fetch_object(careful, pin, tmp_path)
     fetch_model(careful, model.uri, tmp_path, model.generation, model.sha256)

@@ -10,7 +10,7 @@ import yaml
 
 from skfleet.errors import ConfigurationError
 from skfleet.vm import launch
-from skfleet.vm.host import Host, read_environment
+from skfleet.vm.host import Host, checked_environment, read_environment
 
 VARIABLES = {
     "skfleet_prefix": "",
@@ -112,3 +112,11 @@ def test_entering_a_host_makes_its_environment_this_processs(
     monkeypatch.delenv("SKFLEET_PORT_HEALTH")
     assert settings.port_health == 9082
     assert os.environ["SKFLEET_BIND_ADDRESS"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    "value", ["a\nB=c", "a\rB=c", "a\x85B=c", "a\u2028B=c", "a\x00", " a", "a "]
+)
+def test_value_that_a_file_of_variables_cannot_hold_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="Invalid SKFLEET_RELEASE"):
+        checked_environment({"SKFLEET_RELEASE": value})

@@ -21,9 +21,9 @@ say_changed() {
   [ "$RELEASE_CHECK" = false ] || exit 0
 }
 
-# put FILE TEXT: written beside, then renamed over.
+# put FILE TEXT: written beside, byte by byte, then renamed over.
 put() {
-  printf '%s\n' "$2" > "$1.part"
+  printf '%s' "$2" > "$1.part"
   mv -f "$1.part" "$1"
 }
 
@@ -41,7 +41,8 @@ install_build() {
       --link-mode hardlink --cache-dir "$RELEASE_CACHE/uv" --python "$build/bin/python" --requirements requirements.txt
   )
   rm -rf "$build/wheelhouse"
-  put "$build/installed.json" "{\"sha256\": \"$build_name\"}"
+  put "$build/installed.json" "{\"sha256\": \"$build_name\"}
+"
 }
 
 # Prints the models' directories.
@@ -74,7 +75,7 @@ for line in sys.stdin:
 }
 
 if [ -e "$directory/release.json" ]; then
-  if ! printf '%s\n' "$RELEASE_DOCUMENT" | cmp -s - "$directory/release.json"; then
+  if ! printf '%s' "$RELEASE_DOCUMENT" | cmp -s - "$directory/release.json"; then
     echo "Release '$RELEASE_ID' is installed here from another document; a release never changes: create a new one." >&2
     exit 1
   fi
@@ -96,5 +97,6 @@ fi
 staged="{\"release\": \"$RELEASE_ID\"}"
 if [ "$(cat "$RELEASE_RUN/staged.json" 2> /dev/null)" != "$staged" ]; then
   say_changed
-  put "$RELEASE_RUN/staged.json" "$staged"
+  put "$RELEASE_RUN/staged.json" "$staged
+"
 fi

@@ -25,7 +25,7 @@ TOLERANCES = {"linear": 1e-9, "onnx": 1e-4, "sklearn": 1e-9}
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the artefact, by name in the artefact's own folder."""
 
-    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
     sha256: Sha256
     size: int  # bytes
     crc32c: str  # base64, as Cloud Storage states it

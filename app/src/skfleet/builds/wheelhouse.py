@@ -24,7 +24,7 @@ from pathlib import Path
 from skfleet import declared, documents
 from skfleet.documents import Document
 from skfleet.errors import ConfigurationError
-from skfleet.releases.release import Pin
+from skfleet.releases.release import Pin, Version
 
 PINS = Path("requirements/app.txt")
 # An image's own environment is a wheelhouse too: it is installed on a host without a package index.
@@ -36,7 +36,7 @@ EXTRAS = {"onnx": Path("requirements/app-onnx.txt")}
 class Build(Document, frozen=True, kw_only=True):
     """`builds/<version>/build.json`, written last: the build is complete."""
 
-    version: str
+    version: Version
     created_at: str  # RFC 3339, UTC
     created_by: str
     python: str

@@ -16,6 +16,7 @@ import click
 from skfleet.artifacts.signing import Signer, Trust
 from skfleet.artifacts.store import Store
 from skfleet.errors import ConfigurationError
+from skfleet.releases.release import check_name
 from skfleet.settings import Settings
 
 # A path, never the key itself: environments are printed.
@@ -87,6 +88,7 @@ def require_fleet(fleet: str) -> str:
             where="--fleet or SKFLEET_FLEET",
             hint='For the local fleet: eval "$(skfleet-local env)".',
         )
+    check_name(fleet, "fleet")
     return fleet
 
 

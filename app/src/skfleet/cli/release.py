@@ -24,7 +24,7 @@ from skfleet.cli.context import (
 )
 from skfleet.errors import ConfigurationError, ObjectMissing
 from skfleet.releases import capacity, operations
-from skfleet.releases.release import AppPin, ModelPin, Pin, Release
+from skfleet.releases.release import AppPin, ModelPin, Pin, Release, check_name
 from skfleet.settings import Settings, release_settings
 
 
@@ -198,6 +198,7 @@ def _bundle(operator: Operator, bucket: str, digest: str, repo: Path) -> Pin:
 
 def _model(operator: Operator, bucket: str, text: str) -> ModelPin:
     name, _, digest = text.partition("=")
+    check_name(name, "model")
     if not digest:
         return operations.latest_model(operator.store, bucket, name)
     uri = f"{bucket}/models/{name}/{digest}/manifest.json"

@@ -22,7 +22,7 @@ from skfleet.errors import (
     ObjectMissing,
 )
 from skfleet.releases.desired import Desired, DesiredEntry
-from skfleet.releases.release import AppPin, ModelPin, Pin, Release
+from skfleet.releases.release import AppPin, ModelPin, Pin, Release, check_name
 from skfleet.settings import release_settings
 
 MAX_HISTORY = 50
@@ -152,6 +152,7 @@ def release_uri(bucket: str, release_id: str) -> str:
 
 def load(store: Store, bucket: str, release_id: str) -> tuple[Release, Stored]:
     """A release by id, with the object it was read from."""
+    check_name(release_id, "release")
     uri = release_uri(bucket, release_id)
     try:
         stored = store.read(uri)
@@ -176,6 +177,7 @@ def list_releases(store: Store, bucket: str) -> list[Release]:
 
 def latest_model(store: Store, bucket: str, name: str) -> ModelPin:
     """The model that `latest.json` names."""
+    check_name(name, "model")
     uri = f"{bucket}/models/{name}/latest.json"
     try:
         stored = store.read(uri)

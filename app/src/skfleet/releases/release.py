@@ -7,11 +7,33 @@ from typing import Annotated, Any
 import msgspec
 
 from skfleet.documents import Document
-from skfleet.errors import DocumentError
+from skfleet.errors import ConfigurationError, DocumentError
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
-GsUri = Annotated[str, msgspec.Meta(pattern="^gs://[a-z0-9][a-z0-9._-]+/.+$")]
+# `\Z` and not `$`, which a newline may follow.
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
+# An object's address without blanks and control characters: scripts read addresses word by word.
+GsUri = Annotated[str, msgspec.Meta(pattern=r"^gs://[a-z0-9][a-z0-9._-]+/[^\s\x00-\x1f\x7f]+\Z")]
+# Of an app build: a Python version.
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+!_-]{0,127}\Z")]
+
+
+def is_name(text: object) -> bool:
+    """Whether a text can name a release, a model or a fleet."""
+    try:
+        msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def check_name(text: str, what: str) -> None:
+    """Raise ConfigurationError unless `text` can name a release, a model or a fleet (`what`)."""
+    if not is_name(text):
+        raise ConfigurationError(
+            f"Invalid {what} {text!r}: expected a lower-case letter or a digit, then up to 62 lower-case "
+            "letters, digits, '.', '_' and '-'."
+        )
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +47,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 class AppPin(Pin, frozen=True, kw_only=True):
     """An app build: a tar of wheels for one Python and platform."""
 
-    version: str
+    version: Version
     python: str  # "3.11": the wheels' Python tag
     platform: str  # "linux_x86_64"
 

@@ -35,7 +35,8 @@ def bake(converge: Converge, directory: Path) -> Release:
     host = converge.host
     document = directory / DOCUMENT
     data = document.read_bytes()
-    release = documents.read(Release, data, where=str(document))
+    found = source.parse(data, str(document))
+    release = found.release
     source.check(release)
     for kind, digest in pinned(release):
         if not (directory / kind / digest).exists():
@@ -58,7 +59,7 @@ def bake(converge: Converge, directory: Path) -> Release:
         with step("bundle"):
             # What is in the cache and verifies is not asked for anywhere.
             unpack(fetch_object(Store(trust=trust), release.bundle, host.cache), scratch / "bundle")
-        playbook.run(host, scratch / "bundle", converge.variables(release, "stage"), tell)
+        playbook.run(host, scratch / "bundle", converge.variables(found, "stage"), tell)
         if without_bucket is not None:
             files.replace(host.fallback, documents.write(without_bucket))
     finally:

@@ -30,7 +30,7 @@ from skfleet.errors import SkfleetError, StoreUnavailable
 from skfleet.releases.release import Release
 from skfleet.settings import Settings, release_settings
 from skfleet.vm import fallback, files, lock, log, metadata, playbook, source, state
-from skfleet.vm.host import DEFAULT_DIRECTORY, Host
+from skfleet.vm.host import DEFAULT_DIRECTORY, Host, checked_environment
 from skfleet.vm.unpack import unpack
 
 LOCK_PATIENCE_S = 120.0  # longer than a converge takes
@@ -89,11 +89,12 @@ class Converge:
             )
             fleet = metadata.fleet()
             if release_id is None:
-                release = source.desired(store, fleet)
+                document = source.desired(store, fleet)
             else:
-                release = source.named(store, fleet, release_id, self.host)
+                document = source.named(store, fleet, release_id, self.host)
+            release = document.release
             source.check(release)
-            variables = self.variables(release, phase)
+            variables = self.variables(document, phase)
         scratch = _scratch(None if check else self.host.work)
         try:
             with step("bundle"):
@@ -113,8 +114,9 @@ class Converge:
         tell({"step": phase, "release": release.id, "changed": changed, "seconds": seconds})
         return release
 
-    def variables(self, release: Release, phase: str) -> dict[str, Any]:
-        """What `converge.yml` is handed."""
+    def variables(self, document: source.ReleaseDocument, phase: str) -> dict[str, Any]:
+        """What `converge.yml` is handed; raises ConfigurationError for what no host can be told."""
+        release = document.release
         models = sorted(release.models, key=lambda model: model.name != release.default_model)
         return {
             "skfleet_phase": phase,
@@ -123,16 +125,19 @@ class Converge:
             "skfleet_port_health": self.settings.port_health,
             "skfleet_port_metrics": self.settings.port_metrics,
             "skfleet_release": msgspec.to_builtins(release),
-            "skfleet_service_environment": {
-                "SKFLEET_RELEASE": release.id,
-                "SKFLEET_APP_VERSION": release.app.version,
-                "SKFLEET_MODELS": ",".join(
-                    f"{model.name}={self.host.cache}/models/{model.manifest.sha256}"
-                    for model in models
-                ),
-                "SKFLEET_REQUIRE_CONVERGED": "true",
-                **release_settings(release.settings),
-            },
+            "skfleet_release_text": document.text,
+            "skfleet_service_environment": checked_environment(
+                {
+                    "SKFLEET_RELEASE": release.id,
+                    "SKFLEET_APP_VERSION": release.app.version,
+                    "SKFLEET_MODELS": ",".join(
+                        f"{model.name}={self.host.cache}/models/{model.manifest.sha256}"
+                        for model in models
+                    ),
+                    "SKFLEET_REQUIRE_CONVERGED": "true",
+                    **release_settings(release.settings),
+                }
+            ),
         }
 
     def boot(self, poll_s: float = POLL_S) -> Release:
@@ -209,8 +214,9 @@ class Converge:
             fleet = metadata.fleet()
             if found is None or fleet != metadata.Fleet.parse(found.fleet):
                 return
-            release = source.installed(found.release, fleet, self.host)
-            variables = self.variables(release, "activate")
+            document = source.installed(found.release, fleet, self.host)
+            release = document.release
+            variables = self.variables(document, "activate")
             with self._lock(), step("fallback"):
                 # What is in the cache and verifies is not asked for anywhere.
                 store = Store(trust=Trust.read(self.settings.trusted_keys))

@@ -151,6 +151,21 @@ class Host:
         return Settings.from_environ(environment)
 
 
+def checked_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """`values`, which a file of `NAME=value` lines can hold; raises ConfigurationError for others.
+
+    A line break of any kind in a value would be another variable to whoever reads the file.
+    """
+    for name, value in values.items():
+        if not value.isprintable() or value != value.strip():
+            raise ConfigurationError(
+                f"Invalid {name} {value!r}: expected one line of printable characters, without blanks "
+                "around it.",
+                hint="Create the release again.",
+            )
+    return dict(values)
+
+
 def read_environment(file: Path) -> dict[str, str]:
     """`NAME=value` lines, as they are; no file is no variables. Raises ConfigurationError."""
     result: dict[str, str] = {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from skfleet.ansible_data import unsafe_yaml
 from skfleet.errors import SkfleetError
 from skfleet.vm.host import Host
 
@@ -40,8 +41,12 @@ def run(
         parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
     try:
-        file = scratch / "variables.json"
-        file.write_text(json.dumps({**variables, "ansible_python_interpreter": sys.executable}))
+        file = scratch / "variables.yml"
+        # What comes from documents is data: the roles use it, and Ansible evaluates none of it.
+        file.write_text(
+            unsafe_yaml({**variables, "ansible_python_interpreter": sys.executable}),
+            encoding="utf-8",
+        )
         command = [
             str(Path(sys.executable).parent / "ansible-playbook"),
             "--inventory=localhost,",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from skfleet import documents
 from skfleet.builds.wheelhouse import host_tags
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable, VersionMismatch
 from skfleet.releases.desired import Desired
-from skfleet.releases.release import Release
+from skfleet.releases.release import Release, check_name
 from skfleet.vm.host import IMAGE_CONTRACTS, Host
 from skfleet.vm.metadata import Fleet
 
@@ -21,7 +21,14 @@ class NoDesiredRelease(SkfleetError):
     """The fleet has none yet: a VM waits, live and not ready."""
 
 
-def desired(store: Store, fleet: Fleet) -> Release:
+class ReleaseDocument(NamedTuple):
+    """A release, and the text of its document as it was published: what is signed is what is installed."""
+
+    release: Release
+    text: str
+
+
+def desired(store: Store, fleet: Fleet) -> ReleaseDocument:
     """The fleet's desired release, by the object that its document pins."""
     uri = fleet.document("desired.json")
     stored = store.find(uri)
@@ -39,12 +46,13 @@ def desired(store: Store, fleet: Fleet) -> Release:
     return _parse(data, entry.release, fleet, where=entry.document.uri)
 
 
-def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
+def named(store: Store, fleet: Fleet, release: str, host: Host) -> ReleaseDocument:
     """One release by its id. What is installed here is found without the bucket too.
 
     A release is immutable, so the document it was installed from is as good as the bucket's: an outage
     between a rollout's `stage` and `activate`, or before a rollback, does not strand the host.
     """
+    check_name(release, "release")
     uri = fleet.release(release)
     try:
         data = store.read(uri).data
@@ -56,7 +64,7 @@ def named(store: Store, fleet: Fleet, release: str, host: Host) -> Release:
         return installed(release, fleet, host)
 
 
-def installed(release: str, fleet: Fleet, host: Host) -> Release:
+def installed(release: str, fleet: Fleet, host: Host) -> ReleaseDocument:
     """A release that is installed on this host, by the document it was installed from."""
     path = _document(host, release)
     try:
@@ -65,6 +73,15 @@ def installed(release: str, fleet: Fleet, host: Host) -> Release:
         raise DocumentError(
             f"Release '{release}' is not installed here.", where=str(path)
         ) from None
+
+
+def parse(data: bytes, where: str) -> ReleaseDocument:
+    """A release from the bytes of its document; raises DocumentError."""
+    release = documents.read(Release, data, where=where)
+    try:
+        return ReleaseDocument(release, data.decode())
+    except UnicodeDecodeError as error:  # in a field that nobody here reads
+        raise DocumentError(f"The document is not UTF-8: {error}.", where=where) from None
 
 
 def check(release: Release) -> None:
@@ -98,8 +115,9 @@ def _check_signed(store: Store, uri: str, data: bytes) -> None:
     store.check_signature(f"{uri}.sig", {".": documents.sha256(data)})
 
 
-def _parse(data: bytes, identifier: str, fleet: Fleet, where: str) -> Release:
-    release = documents.read(Release, data, where=where)
+def _parse(data: bytes, identifier: str, fleet: Fleet, where: str) -> ReleaseDocument:
+    document = parse(data, where)
+    release = document.release
     if release.id != identifier:
         raise DocumentError(
             f"The document is of release '{release.id}', not '{identifier}'.",
@@ -107,4 +125,4 @@ def _parse(data: bytes, identifier: str, fleet: Fleet, where: str) -> Release:
             hint="Somebody copied it; create the release again.",
         )
     release.check_fleet(fleet.name, where=where)
-    return release
+    return document
