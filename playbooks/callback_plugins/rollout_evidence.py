@@ -42,7 +42,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         """It went well; the first one says where the record is."""
         facts = result._result.get("ansible_facts") or {}
-        if isinstance(facts, dict) and facts.get("rollout_events"):
+        # Only the controller says where: a VM's answer may hold facts too.
+        if result._host.name == "localhost" and facts.get("rollout_events"):
             self._file = Path(facts["rollout_events"])
         self._write(result, ok=True)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from skfleet.ansible_data import unsafe_yaml
 from skfleet.compute.model import short_template
+from skfleet.releases.release import is_name
 from skfleet.rollouts import gate
 from skfleet.rollouts.autoscaling import Autoscaling, to_restore
 
@@ -374,6 +376,8 @@ class FilterModule:
             "surplus": surplus,
             "evidence_hosts": evidence_hosts,
             "create_option": create_option,
+            "is_name": lambda text: is_name(plain(text)),
+            "unsafe_yaml": lambda values: unsafe_yaml(plain(values)),
             "diverged": diverged,
             "own_runs": own_runs,
             "kept_mark": kept_mark,

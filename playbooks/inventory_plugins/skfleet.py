@@ -82,10 +82,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self.templar.available_variables = {"inventory_dir": str(Path(path).parent)}
         self._base_groups()
         self._ssh()
-        self._generators(self.templar.template(self.get_option("generators")))
         from skfleet.errors import SkfleetError
 
         try:
+            self._generators(self.templar.template(self.get_option("generators")))
             target, vms = self._ask()
         except SkfleetError as error:
             raise AnsibleParserError(f"{path}: {error}") from None
@@ -134,13 +134,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         facts = {"user": found.user, "key": str((Path(folder) / login.KEY_FILE).resolve())}
         self.inventory.set_variable("skfleet", "skfleet_login", facts)
 
-    def _generators(self, generators: dict[str, dict[str, str]]) -> None:
-        for name in sorted(
-            generators, key=lambda name: (generators[name]["part"] != "leader", name)
-        ):
+    def _generators(self, said: Any) -> None:
+        import msgspec
+
+        from skfleet.compute.model import Generator, InstanceName
+        from skfleet.errors import ConfigurationError
+        from skfleet.rollouts.in_controller import plain
+
+        try:
+            generators = msgspec.convert(plain(said), dict[InstanceName, Generator])
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"Invalid generators: {error}.") from None
+        for name in sorted(generators, key=lambda name: (generators[name].part != "leader", name)):
             self.inventory.add_host(name, group="loadgen")
-            self.inventory.set_variable(name, "ansible_host", generators[name]["address"])
-            self.inventory.set_variable(name, "skfleet_zone", generators[name]["zone"])
+            self.inventory.set_variable(name, "ansible_host", generators[name].address)
+            self.inventory.set_variable(name, "skfleet_zone", generators[name].zone)
             self.inventory.set_variable(name, "skfleet_instance", name)
 
     def _ask(self) -> tuple[int, list[tuple[Any, str]]]:

@@ -1,9 +1,9 @@
 """Values for Ansible as a file that it takes for data.
 
-Ansible evaluates every string of `--extra-vars`, given on the command line or in a file, as a template. A
-mapping with the tag `!unsafe` is the published way to say that none below it is one. Tagged is the whole
-document: of a tagged string Ansible guesses the type again (`"1"` becomes a number, a date a date), and its JSON form
-of the tag falls back to trusted YAML where a value holds the tag's own name.
+Ansible evaluates every string of `--extra-vars`, from the command line or a file, as a template. The tag
+`!unsafe` says that a value holds none. The document carries it as a whole: of a tagged string Ansible guesses
+the type again (`"1"` becomes a number), and its JSON form of the tag falls back to trusted YAML where a value
+holds the tag's own name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class _Document(dict[str, Any]):
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
+        del data
         return True
 
 

@@ -1,4 +1,4 @@
-"""What is written in documents is data: a VM evaluates none of it, and installs the bytes that were published."""
+"""Documents are data: a VM evaluates nothing of them, and installs the bytes that were published."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def vm(make_vm: Any) -> Iterator[Any]:
 
 
 def planted(cloud: Any, plant: Plants) -> bytes:
-    """A release with a plant in every place that takes any text, and its fleet's desired one; the document's bytes."""
+    """Publish and desire a release with a plant wherever any text is taken; the document's bytes."""
     made = msgspec.to_builtins(cloud.release("model-of-others"))
     model = json.loads(json.dumps(made["models"][0]))
     folder = f"models/{plant.name()}"

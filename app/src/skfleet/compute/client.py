@@ -6,6 +6,7 @@ Google does them once, are tried again when the API cannot be reached or is over
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import uuid
@@ -36,6 +37,7 @@ from skfleet.compute.model import (
     Operation,
     short_template,
 )
+from skfleet.errors import ConfigurationError
 
 ENDPOINT = "https://compute.googleapis.com/compute/v1"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -59,6 +61,13 @@ class Compute:
         endpoint: str = "",
         session: requests.Session | None = None,
     ) -> None:
+        for what, text, pattern in (
+            ("project", project, r"[a-z0-9][a-z0-9.:-]*"),
+            ("region", region, r"[a-z0-9][a-z0-9-]*"),
+            ("endpoint", endpoint, r"(?:https?://[A-Za-z0-9.:/_\[\]-]+)?"),
+        ):
+            if not re.fullmatch(pattern, text):
+                raise ConfigurationError(f"Invalid {what} {text!r}: expected {pattern}.")
         self._base = f"{(endpoint or ENDPOINT).rstrip('/')}/projects/{project}"
         self._region = f"{self._base}/regions/{region}"
         self._given = session

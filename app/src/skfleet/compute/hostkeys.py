@@ -8,6 +8,7 @@ only that VM can write to, so nobody else can pose as it, and a recreated VM nee
 
 from __future__ import annotations
 
+import re
 import sys
 
 from skfleet.compute.client import Compute
@@ -22,7 +23,12 @@ OTHER_WAY = (
 def lines(compute: Compute, zone: str, instance: str, name: str) -> list[str]:
     """known_hosts lines of a VM; none while it has published no key."""
     keys = compute.guest_attributes(zone, instance, "hostkeys/")
-    return [f"{name} {kind} {key}" for kind, key in keys.items()]
+    return [
+        f"{name} {kind} {key}"
+        for kind, key in keys.items()
+        # The VM wrote them: a line is one key of its own, and no directive.
+        if re.fullmatch(r"[a-z0-9@.-]+", kind) and re.fullmatch(r"[A-Za-z0-9+/=]+", key)
+    ]
 
 
 def main() -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+# An answer becomes a host's name and address, and arguments of ssh and of the program that ssh tunnels
+# through: only names, numbers and addresses come in. `localhost` is the controller.
+_NAME = r"(?!localhost\Z)[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
+InstanceName = Annotated[str, msgspec.Meta(pattern=rf"^{_NAME}\Z")]
+Zone = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f.:]*\Z")]  # IPv4 or IPv6, empty without one
 
 
 class _Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -65,10 +72,13 @@ class InstanceHealth(_Resource, frozen=True):
 class Managed(_Resource, frozen=True):
     """A VM as its group sees it."""
 
-    instance: str  # self link
+    # The self link.
+    instance: Annotated[
+        str, msgspec.Meta(pattern=rf"^[^\s]+/zones/[a-z0-9][a-z0-9-]*/instances/{_NAME}\Z")
+    ]
     current_action: str = "NONE"
-    name: str = ""
-    id: str = ""
+    name: Annotated[str, msgspec.Meta(pattern=rf"^(?:{_NAME})?\Z")] = ""
+    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9]*\Z")] = ""
     instance_status: str = ""
     instance_health: list[InstanceHealth] = []
     version: Version | None = None
@@ -101,7 +111,7 @@ class Managed(_Resource, frozen=True):
 class NetworkInterface(_Resource, frozen=True):
     """A VM's interface."""
 
-    network_i_p: str = msgspec.field(default="", name="networkIP")
+    network_i_p: Address = msgspec.field(default="", name="networkIP")
 
 
 class Instance(_Resource, frozen=True):
@@ -118,6 +128,14 @@ class Instance(_Resource, frozen=True):
     def address(self) -> str:
         """Its address in the VPC; empty while it has none."""
         return self.network_interfaces[0].network_i_p if self.network_interfaces else ""
+
+
+class Generator(msgspec.Struct, frozen=True, kw_only=True):
+    """A load generator, as Terraform names it. `part`: leader or worker."""
+
+    zone: Zone
+    address: Address
+    part: str
 
 
 class AutoscalingPolicy(_Resource, frozen=True):

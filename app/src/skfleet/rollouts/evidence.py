@@ -51,6 +51,20 @@ class Predecessor(msgspec.Struct, frozen=True, kw_only=True):
     step: str = ""
 
 
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`options` of an evidence: `rollout_options` of playbooks/group_vars/all.yml, and nothing else."""
+
+    rollout_batches: list[int | str] | int | str | msgspec.UnsetType = msgspec.UNSET
+    rollout_capacity: float | msgspec.UnsetType = msgspec.UNSET
+    rollout_tolerance: int | msgspec.UnsetType = msgspec.UNSET
+    rollout_override: list[str] | str | msgspec.UnsetType = msgspec.UNSET
+    rollout_answers_may_change: bool | msgspec.UnsetType = msgspec.UNSET
+    rollout_ready_s: float | msgspec.UnsetType = msgspec.UNSET
+    rollout_soak_s: float | msgspec.UnsetType = msgspec.UNSET
+    rollout_settle_s: float | msgspec.UnsetType = msgspec.UNSET
+    replace_canary: int | str | msgspec.UnsetType = msgspec.UNSET
+
+
 class Evidence(Document, frozen=True, kw_only=True):
     """The document."""
 

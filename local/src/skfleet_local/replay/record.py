@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from skfleet.errors import SkfleetError
-from skfleet.rollouts.evidence import Event, Evidence, Predecessor
+from skfleet.rollouts.evidence import Event, Evidence, Options, Predecessor
 
 # Steps that change something; how often the lease was looked at is not what a rollout did.
 STEPS = "stage surge drain activate gate undrain soak keep-out desire recreate give-back".split()
@@ -56,6 +58,22 @@ def readable(record: Evidence) -> None:
         raise NotReplayable(
             "It was the fleet's first rollout; this fleet has a release already.", where=record.id
         )
+
+
+def options(record: Evidence) -> dict[str, Any]:
+    """The variables that an operator had chosen; NotReplayable where the record holds others.
+
+    A record comes from elsewhere: any other variable of a playbook may be a command.
+    """
+    try:
+        chosen = msgspec.convert(record.options, Options)
+    except msgspec.ValidationError as error:
+        raise NotReplayable(
+            f"Invalid options: {error}.",
+            where=record.id,
+            hint="Replay a record that a rollout wrote.",
+        ) from None
+    return dict(msgspec.to_builtins(chosen))
 
 
 def cast(record: Evidence, local: Sequence[Mapping[str, Any]]) -> dict[str, str]:

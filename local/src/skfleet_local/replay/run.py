@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from skfleet import documents
+from skfleet.ansible_data import unsafe_yaml
 from skfleet.artifacts.store import Store
 from skfleet.errors import ObjectMissing
 from skfleet.releases import operations
@@ -24,6 +25,7 @@ from skfleet_local.replay.record import (
     cast,
     differences,
     mishaps,
+    options,
     readable,
     settings_between,
     went_on,
@@ -50,6 +52,7 @@ class Replay:
         """What came out differently; NotReplayable where it cannot be tried."""
         record = self.record
         readable(record)
+        options(record)  # before anything is done
         os.environ.update(self.environment)
         before, target = self._releases()
         planned = [vm for batch in record.plan["batches"] for vm in batch["vms"]]
@@ -67,7 +70,7 @@ class Replay:
         lost = mishaps(record, names, self.seed)
         for mishap in lost:
             self.say(f"mishap    {mishap.vm} is lost at {mishap.step}")
-        with_options = {**record.options, "rollout_reason": f"replay of {record.id}"}
+        with_options = {**options(record), "rollout_reason": f"replay of {record.id}"}
         played = self._playbook(target, with_options, self._injection(lost))
         if played is None:
             raise NotReplayable("The replay left no evidence.", where=str(self._evidence))
@@ -177,7 +180,7 @@ class Replay:
             self.say(f"mishap    a controller is killed after {dead.host or 'itself'}: {dead.step}")
             # What it had begun was done without it: the same comes of a controller that dies when it is done.
             events = dead.events + went_on(self.record, dead)
-            self._playbook(target, self.record.options, {"kill_after": events})
+            self._playbook(target, options(self.record), {"kill_after": events})
 
     def _injection(self, lost: Sequence[Any]) -> dict[str, Any]:
         return {"lose": [{**asdict(item), "file": str(self._cut / item.vm)} for item in lost]}
@@ -200,14 +203,17 @@ class Replay:
         return self._cut / "hosts.yml"
 
     def _playbook(
-        self, release: str, options: Mapping[str, Any], injection: Mapping[str, Any]
+        self, release: str, chosen: Mapping[str, Any], injection: Mapping[str, Any]
     ) -> Evidence | None:
         """rollout.yml; the evidence that it wrote, None where it was killed."""
         variables = {
-            **options,
+            **chosen,
             "release": release,
             "rollout_evidence_directory": str(self._evidence),
         }
+        file = self._evidence / "variables.yml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(unsafe_yaml(variables))
         there = set(self._evidence.glob("*.json"))
         plugins = f"{self.repository}/playbooks/callback_plugins:{PLUGINS}"
         binaries = str(Path(sys.executable).parent)
@@ -215,7 +221,7 @@ class Replay:
             [
                 f"{binaries}/ansible-playbook",
                 *("-i", "inventories/local", "-i", str(self._inventory())),
-                *("playbooks/rollout.yml", "-e", json.dumps(variables)),
+                *("playbooks/rollout.yml", "-e", f"@{file}"),
             ],
             cwd=self.repository,
             env={
