@@ -102,12 +102,14 @@ build {
     playbook_file = abspath("${path.root}/../playbooks/image.yml")
     use_proxy     = false
     groups        = ["image"]
-    extra_arguments = [
-      "--extra-vars=image_contents=${local.contents}",
-      "--extra-vars=image_debian=${var.debian}",
-      "--extra-vars=${jsonencode({ image_cleanup_users = local.users, runtime_trusted_keys = local.keys })}",
-      "--extra-vars=observability_agent_package=${local.ops_agent}",
-    ]
+    # As JSON: NAME=VALUE would take a blank in a path for the beginning of another variable.
+    extra_arguments = ["--extra-vars=${jsonencode({
+      image_contents              = local.contents
+      image_debian                = var.debian
+      image_cleanup_users         = local.users
+      runtime_trusted_keys        = local.keys
+      observability_agent_package = local.ops_agent
+    })}"]
     ansible_env_vars = [
       "ANSIBLE_CONFIG=${abspath("${path.root}/../ansible.cfg")}",
       # In memory: the image must not remember how it was made.

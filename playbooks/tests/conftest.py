@@ -33,6 +33,8 @@ from skfleet_local.demo.report import Report
 from skfleet_local.hosts.host import ssh
 from skfleet_local.run import Run
 
+from . import planted
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TESTS = Path(__file__).parent
 # A rollout of the tests: short soaks, and no long wait for what never comes.
@@ -140,6 +142,15 @@ class Fleet:
     def document(self, name: str) -> dict[str, Any]:
         """A JSON object of the fleet in the bucket; empty where there is none."""
         from google.api_core.exceptions import NotFound
+
+        try:
+            found: dict[str, Any] = json.loads(self.object(f"fleets/local/{name}"))
+        except NotFound:
+            return {}
+        return found
+
+    def object(self, name: str) -> bytes:
+        """An object of the bucket; raises NotFound."""
         from google.cloud import storage
 
         from skfleet_local import client
@@ -153,12 +164,8 @@ class Fleet:
             credentials=BearerToken(token),
             client_options={"api_endpoint": addresses.storage_url},
         )
-        blob = api.bucket("skfleet-local").blob(f"fleets/local/{name}")
-        try:
-            found: dict[str, Any] = json.loads(blob.download_as_bytes())
-        except NotFound:
-            return {}
-        return found
+        data: bytes = api.bucket("skfleet-local").blob(name).download_as_bytes()
+        return data
 
     def compute(self) -> Any:
         """The Compute API as an operator."""
@@ -241,6 +248,18 @@ class Fleet:
         lock = self.document("lock.json") or {"holder": None, "owed": None, "left_by": ""}
         assert (lock["holder"], lock["owed"], lock["left_by"]) == (None, None, "")
         assert self.autoscaler() == ("ON", minimum)
+
+    def assert_nothing_ran(self, release: str) -> None:
+        """No planted text was evaluated, and every VM has the bytes that were published."""
+        assert not planted.ran(self.directory)
+        if self.shell.run.require_state().layers:
+            return  # real hosts: their files are not here
+        published = self.object(f"releases/{release}.json")
+        for vm in self.shell.status():
+            installed = (
+                self.shell.run.vms / vm["name"] / "opt/skfleet/releases" / release / "release.json"
+            )
+            assert installed.read_bytes() == published
 
     def wait_until_at_rest(self) -> None:
         """No VM comes or goes: what a rollout asks for before it begins."""
@@ -368,7 +387,9 @@ def booted(
     fleet.command("skfleet", "model", "publish", model)
     fleet.command("skfleet", "app", "publish")
     fleet.command("skfleet", "release", "create", "--model", "flight-delay", "--id", "a")
-    fleet.command("skfleet", "release", "create", "--from", "a", "--set", "threads=2", "--id", "b")
+    # What is written in a release is run nowhere, in none of these tests.
+    notes = ("--notes", planted.text(directory), "--set", "threads=2", "--id", "b")
+    fleet.command("skfleet", "release", "create", "--from", "a", *notes)
     fleet.command("skfleet", "release", "desire", "a")
     return fleet
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from skfleet.ansible_data import unsafe_yaml
 from skfleet_local.demo.fleet import serves
 
+from . import planted
 from .conftest import REPOSITORY, VMS, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
@@ -35,12 +37,19 @@ def identities(status: str) -> Any:
 
 
 def test_a_rollout_and_its_rollback_lose_no_request(at_a: Fleet) -> None:
+    text = planted.text(at_a.directory)
+    reason = at_a.directory / "reason.yml"
+    reason.write_text(unsafe_yaml({"rollout_reason": text}))
+    env = {"SKFLEET_OPERATOR": text}
     with at_a.witnessed() as record:
-        result = at_a.playbook("rollout", release="b")
+        result = at_a.playbook("rollout", "-e", f"@{reason}", release="b", env=env)
     assert result.code == 0, result.output[-3000:]
     assert_clean(record)
     assert set(record["releases"]) == {"a", "b"}, "traffic on both sides of the rollout"
     at_a.assert_at("b")
+    at_a.assert_nothing_ran("b")
+    assert (result.evidence["reason"], result.evidence["by"]) == (text, text)
+    assert at_a.document("desired.json")["current"]["reason"] == text
     assert result.evidence["verdict"] == "rolled-out"
     assert at_a.document(f"rollouts/{result.evidence['id']}.json") == result.evidence
 

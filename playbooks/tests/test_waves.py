@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from skfleet.ansible_data import unsafe_yaml
+
+from . import planted
 from .conftest import Fleet, Result, serving
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
@@ -31,13 +34,17 @@ def in_waves(fleet: Fleet, waves: list[list[str]], *arguments: str, **extra: Any
 
 def test_a_wave_that_goes_back_is_the_last(at_a: Fleet) -> None:
     fleets = {"first": at_a}
-    result = in_waves(
-        at_a, [["first"], ["second"]], fleets=fleets, release="broken", waves_soak_s=0
-    )
+    text = planted.text(at_a.directory)
+    reason = at_a.directory / "reason.yml"
+    reason.write_text(unsafe_yaml({"rollout_reason": text}))
+    options = {"fleets": fleets, "release": "broken", "waves_soak_s": 0}
+    result = in_waves(at_a, [["first"], ["second"]], "-e", f"@{reason}", **options)
     assert result.code != 0
     assert "first did not get to broken" in result.output
     assert "There: none. Not begun: second." in result.output
     assert result.evidence["verdict"] == "rolled-back"
+    assert result.evidence["reason"] == text
+    assert not planted.ran(at_a.directory)
     at_a.assert_at("a")
 
 
