@@ -13,6 +13,7 @@ from skfleet_local.replay.record import (
     cast,
     differences,
     mishaps,
+    options,
     path,
     readable,
     settings_between,
@@ -170,3 +171,22 @@ def test_who_was_in_a_dead_controllers_hands_is_first_of_its_zone() -> None:
     dead = [Predecessor(run="before", events=3, host="r", step="activate")]
     assert cast(record(), LOCAL) == {"p": "x1", "q": "x2", "r": "x3"}
     assert cast(record(predecessors=dead), LOCAL) == {"p": "x1", "q": "x3", "r": "x2"}
+
+
+def test_options_are_those_that_a_rollout_writes() -> None:
+    chosen = {"rollout_batches": [1, "25%"], "rollout_capacity": 0.5, "rollout_override": []}
+    assert options(record(options=chosen)) == chosen
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"ansible_python_interpreter": "/tmp/x"},
+        {"skfleet_compute": {"endpoint": "http://evil"}},
+        {"rollout_capacity": "{{ lookup('pipe', 'touch /tmp/x') }}"},
+        {"rollout_batches": [["a"]]},
+    ],
+)
+def test_option_of_another_kind_is_refused(chosen: dict[str, Any]) -> None:
+    with pytest.raises(NotReplayable, match="Invalid options"):
+        options(record(options=chosen))

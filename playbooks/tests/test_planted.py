@@ -81,29 +81,47 @@ def test_template_of_the_command_line_is_refused_before_anything_is_evaluated(
     assert not planted.ran(tmp_path)
 
 
-def test_data_of_the_command_line_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_data_is_taken_as_it_is_wherever_it_comes_from(tmp_path: Path) -> None:
+    """A file of data, the environment, a document, and what a VM prints."""
     text = planted.text(tmp_path)
     values = {"said": text, "more": {text: [text, "1", "no", "2026-01-01T00:00:00Z", 1, None]}}
     (tmp_path / "values.yml").write_text(unsafe_yaml(values))
-    copied = {
-        "content": "{{ [said, more] | to_json }}",
-        "dest": str(tmp_path / "out"),
-        "mode": "0600",
-    }
+    document = tmp_path / "document.json"
+    document.write_text(json.dumps({"x": text, text: [text]}))
+    found = "[said, more, lookup('ansible.builtin.env', 'PLANTED'), document, answer, fact]"
     play = {
         "hosts": "localhost",
         "connection": "local",
         "gather_facts": False,
-        "vars": {"ansible_python_interpreter": sys.executable},
-        "tasks": [{"ansible.builtin.copy": copied}],
+        "vars": {
+            "ansible_python_interpreter": sys.executable,
+            "document": f"{{{{ lookup('ansible.builtin.file', '{document}') | from_json }}}}",
+            "answer": "{{ printed.stdout | from_json }}",
+        },
+        "tasks": [
+            {"ansible.builtin.command": {"argv": ["cat", str(document)]}, "register": "printed"},
+            {"ansible.builtin.set_fact": {"fact": "{{ answer.x }}"}},
+            {
+                "ansible.builtin.copy": {
+                    "content": f"{{{{ {found} | to_json }}}}",
+                    "dest": str(tmp_path / "out"),
+                    "mode": "0600",
+                }
+            },
+        ],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
     done = ansible(
         *("ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml")),
         *("-e", f"@{tmp_path}/values.yml"),
+        env={"PLANTED": text},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "out").read_text()) == [values["said"], values["more"]]
+    written = json.loads(document.read_text())
+    assert json.loads((tmp_path / "out").read_text()) == [
+        *(text, values["more"], text),
+        *(written, written, text),
+    ]
     assert not planted.ran(tmp_path)
 
 

@@ -182,3 +182,9 @@ def test_verify_accepts_only_a_release_that_is_signed_whole(
         operations.verify(trusting, bucket, "r1")
     operations.sign(signing, bucket, "r1")
     assert len(operations.verify(trusting, bucket, "r1")) == 4
+
+
+@pytest.mark.parametrize("name", ["{{ 7 }}", "a\n", "../a", "-a", "a/b", "", "A"])
+def test_release_that_no_name_can_be_of_is_not_asked_for(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="Invalid release"):
+        operations.load(None, "gs://none", name)  # type: ignore[arg-type]

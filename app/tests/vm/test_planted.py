@@ -107,8 +107,10 @@ def test_converge_evaluates_nothing_of_a_release_and_installs_its_bytes(
     assert vm.machine.served() == "planted"
     installed = vm.machine.prefix / "opt/skfleet/current/release.json"
     assert installed.read_bytes() == data
-    # What is installed is found to be the same, by both halves and without a change.
+    # What is installed is found to be the same, and can be left for another.
     assert vm.converge("planted", "--only", "stage")[-1]["changed"] == 0
+    vm.converge("model-of-others")
+    assert vm.machine.served() == "model-of-others"
     assert plant.ran() == []
 
 

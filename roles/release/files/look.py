@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 # Between a host and itself there is no proxy.
 # Each look is a new connection, which any of the workers may take.
@@ -74,6 +75,11 @@ def serves(url: str, release: str) -> bool:
     return True
 
 
+def ours(found: dict[str, Any]) -> dict[str, Any]:
+    """Without Ansible's own names, which its `from_json` refuses: nobody could leave such a release."""
+    return {key: value for key, value in found.items() if not key.startswith("__ansible")}
+
+
 def main() -> None:
     """The script."""
     root = Path(sys.argv[1])
@@ -93,7 +99,7 @@ def main() -> None:
     link = root / "current"
     current = str(link.readlink()) if link.is_symlink() else ""
     try:
-        document = json.loads((link / "release.json").read_bytes())
+        document = json.loads((link / "release.json").read_bytes(), object_hook=ours)
     except (OSError, ValueError):
         document = {}
     found = {"current": current, "running": running(url), "document": document}
