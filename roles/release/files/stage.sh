@@ -7,7 +7,7 @@
 #
 # Environment: RELEASE_ID, RELEASE_DOCUMENT and RELEASE_SERVICE_ENV (the two files), RELEASE_MODELS and
 # RELEASE_WHEELHOUSE (lines of URI, generation, sha256), RELEASE_ROOT, RELEASE_CACHE, RELEASE_RUN, RELEASE_CHECK.
-set -eu
+set -euf # no word of an address is a pattern of files
 umask 022
 
 runtime=$RELEASE_ROOT/runtime/bin

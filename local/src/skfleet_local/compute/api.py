@@ -27,7 +27,7 @@ from skfleet_local.compute.project import INTERNAL_BACKEND, REGION, ZONES, Links
 from skfleet_local.decisions import Liveness
 from skfleet_local.hosts.vm import HostVm
 
-_NAME = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _ACCOUNT = web.RequestKey("account", Account)
 
 _GROUPS = "/regions/{region}/instanceGroupManagers"
