@@ -131,7 +131,7 @@ class Settings:
     fast_lane: bool = setting(
         "SKFLEET_FAST_LANE",
         True,
-        "answer common predictions before Flask (gunicorn's asgi worker); off: Flask alone on gthread",
+        "answer common predictions and probes before Flask; off: Flask answers everything, in threads",
         release=True,
     )
     workers: int = setting("SKFLEET_WORKERS", 2, "worker processes", low=1, high=64, release=True)
@@ -162,6 +162,24 @@ class Settings:
         unit="ms",
         low=1,
         high=600_000,
+    )
+    head_timeout_s: int = setting(
+        "SKFLEET_HEAD_TIMEOUT_S",
+        10,
+        "time from the first byte of a request to the end of its headers, then 408",
+        unit="s",
+        low=1,
+        high=600,
+        release=True,
+    )
+    body_timeout_s: int = setting(
+        "SKFLEET_BODY_TIMEOUT_S",
+        30,
+        "time for a whole request body to arrive, then 408; and for a client to take more of an answer",
+        unit="s",
+        low=1,
+        high=600,
+        release=True,
     )
     keepalive_s: int = setting(
         "SKFLEET_KEEPALIVE_S",

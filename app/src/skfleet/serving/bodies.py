@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from gunicorn.http.errors import ParseException
 from prometheus_client import Gauge
 from werkzeug.formparser import FormDataParser
 
-from skfleet.serving.errors import BadRequest, BodyTooLarge
+from skfleet.serving.errors import BadRequest, BodyTooLarge, Overloaded, RequestTimeout
 from skfleet.serving.protocols import form
 
 Message = MutableMapping[str, Any]
@@ -36,34 +38,89 @@ def read_wsgi(environ: Mapping[str, Any], limit: int) -> bytes:
     return body
 
 
-async def read_asgi(content_length: bytes, receive: Receive, limit: int, waiting: Gauge) -> bytes:
-    """The whole body; raises BodyTooLarge without reading the rest, BadRequest when it stops coming.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What was read of a request's body."""
 
-    `waiting` counts bodies that are not there at once.
+    data: bytes = b""
+    complete: bool = True  # False: the rest is not read, and the connection ends with the answer
+    too_large: bool = False
+
+
+class BodyReader:
+    """Reads a request's body before anything answers the request.
+
+    An answer that is sent while its body is on the way ends the connection, and with it the next request of
+    whoever shares that connection: a client's pool, or a load balancer. Of a caller who is not known the
+    body is read and dropped. Nothing else waits meanwhile: no thread, and no place among the requests in
+    flight.
     """
-    if content_length.isdigit() and int(content_length) > limit:
-        raise BodyTooLarge(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return _within(body, limit)
-    parts = [body]
-    size = len(body)
-    with waiting.track_inprogress():
-        while message["type"] == "http.request" and message.get("more_body"):
-            if size > limit:
-                raise BodyTooLarge(limit)
+
+    def __init__(self, limit: int, timeout_s: int, most_bytes: int, waiting: Gauge) -> None:
+        self._limit = limit
+        self._timeout_s = timeout_s
+        self._most_bytes = most_bytes  # of all bodies that are not whole yet
+        self._bytes = 0
+        self._waiting = waiting  # counts known callers' bodies that are not there at once
+
+    async def read(
+        self,
+        receive: Receive,
+        content_length: bytes,
+        is_known: Callable[[], bool],
+        *,
+        expects_continue: bool = False,
+    ) -> Body:
+        """The body, up to the limit; `is_known` is asked where it is not there at once.
+
+        Raises RequestTimeout, Overloaded where all bodies together are too large, and BadRequest where it
+        stops coming.
+        """
+        if content_length.isdigit() and int(content_length) > self._limit:
+            return Body(complete=False, too_large=True)
+        if expects_continue and not is_known():
+            return Body(complete=False)  # reading would ask for the body
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    data: bytes = message.get("body", b"")
+                    return Body(data, too_large=len(data) > self._limit)
+                if not is_known():
+                    return await self._drop(message, receive)
+                with self._waiting.track_inprogress():
+                    return await self._gather(message, receive)
+        except TimeoutError:
+            raise RequestTimeout("body", self._timeout_s) from None
+
+    async def _gather(self, message: Message, receive: Receive) -> Body:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                part = _part(message)
+                parts.append(part)
+                size += len(part)
+                self._bytes += len(part)
+                if not message.get("more_body") or size > self._limit:
+                    complete = not message.get("more_body")
+                    return Body(b"".join(parts), complete, size > self._limit)
+                if self._bytes > self._most_bytes:
+                    raise Overloaded
+                message = await receive()
+        finally:
+            self._bytes -= size
+
+    async def _drop(self, message: Message, receive: Receive) -> Body:
+        size = len(_part(message))
+        while message.get("more_body") and size <= self._limit:
             message = await receive()
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-    if message["type"] != "http.request":
-        raise _cut_short()  # the client left, or was silent for longer than gunicorn waits
-    return _within(b"".join(parts), limit)
+            size += len(_part(message))
+        return Body(complete=not message.get("more_body"), too_large=size > self._limit)
 
 
-def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body already read, then what comes after it."""
+def replay(body: Body, receive: Receive) -> Receive:
+    """A `receive` that gives what was read, then what comes after it."""
     given = False
 
     async def again() -> Message:
@@ -71,7 +128,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
         if given:
             return await receive()
         given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": body.data, "more_body": not body.complete}
 
     return again
 
@@ -90,6 +147,13 @@ def multipart_fields(body: bytes, parameters: Mapping[str, str]) -> list[tuple[s
     return list(fields.items(multi=True))
 
 
+def _part(message: Message) -> bytes:
+    if message["type"] != "http.request":
+        raise _cut_short()  # the client left, or was silent for longer than gunicorn waits
+    part: bytes = message.get("body", b"")
+    return part
+
+
 def _cut_short() -> BadRequest:
     return BadRequest(
         "The body ended before its end.",
@@ -97,9 +161,3 @@ def _cut_short() -> BadRequest:
         hint="Send the request again.",
         headers=(("Connection", "close"),),
     )
-
-
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body

@@ -109,6 +109,21 @@ class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
 
 
+class RequestTimeout(ServiceError):
+    """The request did not arrive within its limit, however steadily it drips."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, part: str, seconds: int) -> None:
+        super().__init__(
+            f"The request {part} did not arrive within {seconds} s.",
+            where=part,
+            hint="Send the request again, without pauses.",
+            headers=(("Connection", "close"),),
+        )
+
+
 class BodyTooLarge(ServiceError):
     """The body is over the limit; the rest of it is not read."""
 
@@ -143,6 +158,52 @@ class Overloaded(ServiceError):
             "This worker has as many requests in flight as it takes.",
             hint="Try again after the time in Retry-After.",
             headers=(("Retry-After", "1"),),
+        )
+
+
+# What gunicorn's parser refuses, by the status that it gives; its own texts quote the request.
+_MALFORMED = {
+    414: ("uri_too_long", "The request line is too long.", "request line", "Send a shorter path."),
+    431: (
+        "header_fields_too_large",
+        "The request has too many headers, or one that is too large.",
+        "headers",
+        "Send fewer and shorter headers.",
+    ),
+}
+
+
+class MalformedRequest(ServiceError):
+    """The bytes are not an HTTP/1.1 request, so the connection ends with the answer.
+
+    Always 4xx: load balancers eject a VM for 5xx, and the VM is not what is wrong here.
+    """
+
+    def __init__(self, status: int) -> None:
+        code, message, where, hint = _MALFORMED.get(
+            status,
+            (
+                BadRequest.code,
+                "The bytes are not an HTTP/1.1 request that this service reads.",
+                "request",
+                "Send a request line, headers, and a body framed by Content-Length or in chunks.",
+            ),
+        )
+        super().__init__(message, where=where, hint=hint, headers=(("Connection", "close"),))
+        self.status = status if status in _MALFORMED else BadRequest.status
+        self.code = code
+
+
+class InternalError(ServiceError):
+    """A bug. The caller learns an id of it, if anything."""
+
+    def __init__(self, identifier: str = "") -> None:
+        super().__init__(
+            "The service failed on this request.",
+            where=identifier or "service",
+            hint="Report the id in 'where'; the service's log has the details."
+            if identifier
+            else "Report the time of the request; the service's log has the details.",
         )
 
 

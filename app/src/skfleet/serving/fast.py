@@ -2,8 +2,8 @@
 
 It answers exactly what Flask would, byte for byte, or nothing: whatever is not plainly an admitted
 caller's well-formed prediction or a health probe goes to Flask in a thread, body and all. So it
-holds no error texts but those of overload and of a body over the limit, which must not wait for a
-thread.
+holds no error texts but those of overload, of a body over the limit or too slow, and of bytes that are not a
+request, none of which must wait for a thread. With SKFLEET_FAST_LANE=false everything goes to Flask.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from prometheus_client import Gauge
 from skfleet.serving import bodies, health, listeners
 from skfleet.serving.app import ADMITTED, STARTED, create_app
 from skfleet.serving.batching import Batcher
-from skfleet.serving.bodies import Message, Receive
-from skfleet.serving.errors import Overloaded, ServiceError
+from skfleet.serving.bodies import Body, BodyReader, Message, Receive
+from skfleet.serving.errors import BodyTooLarge, Overloaded, ServiceError
 from skfleet.serving.fast_answers import V1_BYTES, Asked, read_form, read_npy, read_v1, read_v2
+from skfleet.serving.identity import Caller
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, npy, v1, v2
@@ -61,6 +62,7 @@ WANTED_HEADERS = frozenset(
         b"content-type",
         b"content-length",
         b"content-encoding",
+        b"expect",
         BINARY_HEADER,
         b"x-goog-iap-jwt-assertion",
         b"authorization",
@@ -95,20 +97,28 @@ class FastLane:
     """The ASGI application: gunicorn's `asgi` worker calls it."""
 
     def __init__(self, service: Service) -> None:
+        settings = service.settings
         self._service = service
+        self._fast = settings.fast_lane
+        self.head_timeout_s = settings.head_timeout_s
+        self.body_timeout_s = settings.body_timeout_s
+        self._bodies = BodyReader(
+            settings.max_body_bytes,
+            settings.body_timeout_s,
+            # Never more than as many requests in flight would hold.
+            settings.max_in_flight * settings.max_body_bytes,
+            service.metrics.in_flight,
+        )
         self._flask = WSGIMiddleware(
-            _terminated(create_app(service).wsgi_app), workers=service.settings.threads
+            _terminated(create_app(service).wsgi_app), workers=settings.threads
         )
         self._content: Content | None = None
         self._routes: dict[tuple[str, bytes], Route] = {}
         self._at_once: dict[tuple[bytes, bytes], Route] = {}
         self._release = b""
-        self.turns = Turns(service.settings.workers)
+        self.turns = Turns(settings.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await _refuse_websocket(scope, send)
-            return
         started = time.perf_counter()
         service = self._service
         self._keep_up()
@@ -118,15 +128,27 @@ class FastLane:
             if readiness is not None:
                 await self._send(send, readiness.status, readiness.body)
                 return
-        if listener is None or not listeners.needs_identity(listener):
-            await self._hand_over(scope, receive, send, started)
-            return
-        if not service.admission.enter():
-            service.metrics.shed.inc()
-            await self._refuse(scope, send, started, listener, Overloaded())
+        found, plain = _read_headers(scope["headers"])
+        try:
+            body = await self._bodies.read(
+                receive,
+                found.get(b"content-length", b""),
+                lambda: self._caller(listener, found) is not None,
+                expects_continue=b"expect" in found,
+            )
+            if listener is None or not listeners.needs_identity(listener):
+                await self._hand_over(scope, body, receive, send, started)
+                return
+            if not service.admission.enter():
+                raise Overloaded
+        except ServiceError as error:
+            if isinstance(error, Overloaded):
+                service.metrics.shed.inc()
+            await self._refuse(scope, send, started, listener, error)
             return
         try:
-            await self._admitted(scope, receive, send, started, listener)
+            headers = found if plain and scope["method"] == "POST" else {}
+            await self._admitted(scope, headers, body, receive, send, started, listener)
         finally:
             service.admission.leave()
 
@@ -141,11 +163,12 @@ class FastLane:
     def listener_of(self, port: int) -> Listener | None:
         """The listener of a port; None where no prediction is served on it."""
         listener = self._service.ports.get(port)
-        return listener if listener is not None and listeners.needs_identity(listener) else None
+        predicts = listener is not None and listeners.needs_identity(listener)
+        return listener if self._fast and predicts else None
 
     def is_health(self, port: int) -> bool:
-        """Whether probes come to this port."""
-        return self._service.ports.get(port) is Listener.HEALTH
+        """Whether probes come to this port, and are answered here."""
+        return self._fast and self._service.ports.get(port) is Listener.HEALTH
 
     def health_at_once(self, target: bytes) -> tuple[bytes, bytes] | None:
         """(status line and headers, body) for a probe on the health listener; None for any other path."""
@@ -158,7 +181,7 @@ class FastLane:
 
     def _probed(self, path: str, started: float) -> health.Readiness | None:
         """The answer to a probe on the health listener, counted; None for any other path."""
-        readiness = _probe(self._service, path)
+        readiness = _probe(self._service, path) if self._fast else None
         if readiness is not None:
             self._service.metrics.observe(
                 path, readiness.status, Listener.HEALTH.value, time.perf_counter() - started
@@ -168,10 +191,17 @@ class FastLane:
     def expects(self, listener: Listener, target: bytes, found: Headers, length: int) -> bool:
         """Whether `at_once` may answer a request with these headers, once its body is there."""
         route = self._route_at_once(target, found, length)
-        return (
-            route is not None
-            and self._service.identity.admitted(listener, _token(found, listener)) is not None
-        )
+        return route is not None and self._caller(listener, found) is not None
+
+    def refuse_at_once(self, port: int, error: ServiceError) -> tuple[bytes, bytes]:
+        """(status line and headers, body) for bytes that are not a request, counted."""
+        self._keep_up()
+        listener = self._service.ports.get(port)
+        self._service.metrics.observe_soon("other", error.status, _name(listener), 0.0)
+        status, body = HTTPStatus(error.status), error.body()
+        extra = "".join(f"{name}: {value}\r\n" for name, value in error.headers).encode()
+        head = HEAD % (status, status.phrase.encode(), JSON_TYPE, len(body), self._release)
+        return head + extra, body
 
     def at_once(
         self,
@@ -201,7 +231,7 @@ class FastLane:
             service.metrics.shed.inc()
             self._record("POST", route.path, 429, arrived, listener, route.label, "")
             return OVERLOADED % self._release, OVERLOADED_BODY
-        caller = service.identity.admitted(listener, _token(found, listener))
+        caller = self._caller(listener, found)
         if caller is None:
             return None
         header = found.get(BINARY_HEADER, b"").decode("ascii")
@@ -213,43 +243,47 @@ class FastLane:
         self._record("POST", route.path, 200, arrived, listener, route.label, caller.email)
         return HEAD % (200, b"OK", route.kind, len(answer), self._release), answer
 
+    def _caller(self, listener: Listener | None, found: Headers) -> Caller | None:
+        """Who sends this, if that is somebody who may."""
+        if listener is None:
+            return None
+        return self._service.identity.admitted(listener, _token(found, listener))
+
     def _route_at_once(self, target: bytes, found: Headers, length: int) -> Route | None:
         self._keep_up()
         route = self._at_once.get((target, found.get(b"content-type", b"")))
         return route if route is not None and length <= route.limit else None
 
     async def _admitted(
-        self, scope: Scope, receive: Receive, send: Send, started: float, listener: Listener
+        self,
+        scope: Scope,
+        found: Headers,
+        body: Body,
+        receive: Receive,
+        send: Send,
+        started: float,
+        listener: Listener,
     ) -> None:
         service = self._service
         scope[ADMITTED] = True
-        found = _read_headers(scope["headers"]) if scope["method"] == "POST" else None
-        kind = found.get(b"content-type", b"") if found is not None else b""
-        route = self._routes.get((scope["path"], kind))
-        if route is None or found is None:
-            await self._hand_over(scope, receive, send, started)
+        route = self._routes.get((scope["path"], found.get(b"content-type", b"")))
+        caller = self._caller(listener, found) if route is not None else None
+        if route is None or caller is None:
+            await self._hand_over(scope, body, receive, send, started)
             return
-        caller = service.identity.admitted(listener, _token(found, listener))
-        if caller is None:
-            await self._hand_over(scope, receive, send, started)
-            return
-        limit, waiting = service.settings.max_body_bytes, service.metrics.in_flight
-        try:
-            body = await bodies.read_asgi(
-                found.get(b"content-length", b""), receive, limit, waiting
-            )
-        except ServiceError as error:
+        if body.too_large:
+            error = BodyTooLarge(service.settings.max_body_bytes)
             await self._refuse(scope, send, started, listener, error, route.label, caller.email)
             return
         answer = None
-        if len(body) <= route.limit:
+        if body.complete and len(body.data) <= route.limit:
             try:
                 binary_header = found.get(BINARY_HEADER, b"").decode("ascii")
-                answer = await _answer(route, body, binary_header, waiting)
+                answer = await _answer(route, body.data, binary_header, service.metrics.in_flight)
             except Exception:  # Flask meets the same failure, and answers it as it should
                 log.debug("left to Flask", exc_info=True)
         if answer is None:
-            await self._hand_over(scope, bodies.replay(body, receive), send, started, len(body))
+            await self._hand_over(scope, body, receive, send, started)
             return
         await self._send(send, 200, answer, kind=route.kind)
         self._record("POST", route.path, 200, started, listener, route.label, caller.email)
@@ -276,7 +310,7 @@ class FastLane:
         scope: Scope,
         send: Send,
         started: float,
-        listener: Listener,
+        listener: Listener | None,
         error: ServiceError,
         route: str = "other",
         caller: str = "",
@@ -286,14 +320,14 @@ class FastLane:
         self._record(method, path, error.status, started, listener, route, caller)
 
     async def _hand_over(
-        self, scope: Scope, receive: Receive, send: Send, started: float, length: int | None = None
+        self, scope: Scope, body: Body, receive: Receive, send: Send, started: float
     ) -> None:
         scope[STARTED] = started
         scope["query_string"] = b""  # no route reads it, and the adapter ends at bytes beyond ASCII
-        if length is not None:
+        if body.complete:
             headers = [h for h in scope["headers"] if h[0] != b"content-length"]
-            scope["headers"] = [*headers, (b"content-length", b"%d" % length)]
-        await self._flask(scope, receive, send)
+            scope["headers"] = [*headers, (b"content-length", b"%d" % len(body.data))]
+        await self._flask(scope, bodies.replay(body, receive), send)
 
     def _record(
         self,
@@ -301,14 +335,15 @@ class FastLane:
         path: str,
         status: int,
         started: float,
-        listener: Listener,
+        listener: Listener | None,
         route: str,
         who: str,
     ) -> None:
         seconds = time.perf_counter() - started
         service = self._service
-        service.metrics.observe_soon(route, status, listener.value, seconds)
-        line = service.access_log.line(method, path, status, seconds, listener.value, who)
+        name = _name(listener)
+        service.metrics.observe_soon(route, status, name, seconds)
+        line = service.access_log.line(method, path, status, seconds, name, who)
         service.access_log.soon(line)
 
     def _keep_up(self) -> None:
@@ -319,7 +354,7 @@ class FastLane:
         models = content.models
         self._routes = {
             key: route
-            for served in models.served.values()
+            for served in (models.served.values() if self._fast else ())
             for key, route in _routes_of(served, served.name == models.default)
         }
         self._at_once = {
@@ -382,15 +417,20 @@ def _probe(service: Service, path: str) -> health.Readiness | None:
     return None
 
 
-def _read_headers(headers: list[tuple[bytes, bytes]]) -> Headers | None:
-    """The headers that matter; None where one is there twice or asks for more than this lane does."""
+def _read_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Headers, bool]:
+    """(the headers that matter, whether none is there twice or asks for more than this lane does)."""
     found: Headers = {}
+    plain = True
     for name, value in headers:
         if name in WANTED_HEADERS:
             if name in found or name == b"content-encoding":
-                return None
-            found[name] = value
-    return found
+                plain = False
+            found.setdefault(name, value)
+    return found, plain
+
+
+def _name(listener: Listener | None) -> str:
+    return listener.value if listener is not None else "unknown"
 
 
 def _token(found: Headers, listener: Listener) -> bytes | None:
@@ -408,8 +448,3 @@ def _terminated(wsgi: Callable[..., Any]) -> Callable[..., Any]:
         return wsgi(environ, start_response)
 
     return app
-
-
-async def _refuse_websocket(scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})

@@ -35,8 +35,8 @@ logs.configure(settings.log_level)
 wsgi_app = "skfleet.serving.application:application"
 bind = listeners.binds(settings)
 workers = settings.workers
-worker_class = "skfleet.serving.worker.Worker" if settings.fast_lane else "gthread"
-threads = 1 if settings.fast_lane else settings.threads
+worker_class = "skfleet.serving.worker.Worker"
+threads = 1  # of gunicorn; Flask's are the application's
 preload_app = True
 asgi_loop = "uvloop"
 asgi_lifespan = "off"
@@ -112,10 +112,7 @@ def on_reload(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """A worker's first moment: until now the master's handlers were its own, and nobody reads its queue."""
-    if settings.fast_lane:
-        worker.hear_stop()
-    else:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # gunicorn's own handler comes soon
+    worker.hear_stop()
     with contextlib.suppress(queue.Empty):
         while True:
             if server.SIG_QUEUE.get_nowait() == signal.SIGTERM:

@@ -52,13 +52,7 @@ def unexpected_error(error: Exception) -> Response:
     """A bug: logged with an id, of which alone the caller learns."""
     identifier = uuid.uuid4().hex[:12]
     log.error("request failed, id %s", identifier, exc_info=error)
-    body = errors.render(
-        "The service failed on this request.",
-        errors.ServiceError.code,
-        where=identifier,
-        hint="Report the id in 'where'; the service's log has the details.",
-    )
-    return json_response(body, 500)
+    return service_error(errors.InternalError(identifier))
 
 
 def not_found() -> errors.NotFound:

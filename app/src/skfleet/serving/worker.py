@@ -8,21 +8,37 @@ answer, and closes connections that stay idle for as long as it may linger:
 
 - at a reload for `SKFLEET_RELOAD_LINGER_S`, since callers and load balancers know nothing of it;
 - at a stop for a moment only, since whoever stops a VM has drained it.
+
+No connection is kept by a client that does not finish its request: head and body have time limits, which
+start with a request's first byte, and idle connections have theirs. An answer that leaves a part of its
+request unread announces the close, and the rest is read and dropped for a moment, so that the client gets to
+read the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 from skfleet.serving.accepting import Acceptor, Share
+from skfleet.serving.errors import (
+    InternalError,
+    MalformedRequest,
+    RequestTimeout,
+    ServiceError,
+)
 from skfleet.serving.probes import Probes
-from skfleet.serving.whole import WholeRequests
+from skfleet.serving.whole import WholeRequests, common_headers
+
+log = logging.getLogger("skfleet.worker")
 
 # What is on its way when a drained service is told to stop arrives within this; seconds.
 STOP_LINGER_S = 1.0
@@ -31,6 +47,8 @@ POLL_S = 0.05
 HELD_S = 1.0
 # Longest that is kept for a connection whose last request gunicorn has not put away yet; bytes.
 EARLY_BYTES = 64 * 1024
+# Longest that a client which still sends is given to read the answer and close; seconds.
+LINGER_S = 5.0
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -45,18 +63,31 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     _early = b""
     _awaits = False
     _answered_at = 0.0
-    _let_go_handle: asyncio.TimerHandle | None = None
+    _is_malformed = False
+    _closed: bool  # gunicorn's: no answer is sent any more
+
+    def _start_timer(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        """Call it then, unless a timer of this name is running already."""
+        if name not in self._timers:
+            self._timers[name] = self.worker.loop.call_later(seconds, call)
+
+    def _stop_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
 
     def connection_made(self, transport: Any) -> None:
         self.worker.connections.add(self)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         super().connection_made(transport)
-        port = transport.get_extra_info("sockname")[1]
-        listener = self.app.listener_of(port)
+        self._port = transport.get_extra_info("sockname")[1]
+        listener = self.app.listener_of(self._port)
         if self._keepalive <= 0:
             return
+        self._arm_keepalive_timer()
         if listener is not None:
             self._whole = WholeRequests(self.app, listener)
-        elif self.app.is_health(port):
+        elif self.app.is_health(self._port):
             self._probes = self.worker.probes
 
     @property
@@ -76,6 +107,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return  # the rest of a request that is answered
         whole = self._whole
         if self._early:
             data, self._early = self._early + data, b""
@@ -86,10 +119,10 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
                 return
             if answer is not None:
                 if whole.waits:
-                    self._cancel_let_go()
+                    self._stop_timer("held")
                     self.app.turns.put_off(self._turn, whole.size)
-                elif self._let_go_handle is None:
-                    self._let_go_handle = self.worker.loop.call_later(HELD_S, self._let_go)
+                else:
+                    self._start_timer("held", HELD_S, self._let_go)
                 return
             self._let_go()
         elif self._probes is not None and self._unused():
@@ -101,6 +134,49 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._early = data
             return
         super().data_received(data)
+
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        """gunicorn's: its parser gets what has come, or what was left over from the request before."""
+        try:
+            goes_on: bool = super()._feed_callback_parser(data)
+        except Exception:  # its parser stumbles over some bytes (a Content-Length of 5,000 digits)
+            log.debug("refused", exc_info=True)
+            self._refuse(MalformedRequest(400))
+            goes_on = False
+        self._watch_head()
+        return goes_on
+
+    def _watch_head(self) -> None:
+        """Limit the time of a head from its first byte on, however much of it comes meanwhile."""
+        begun = self._current_request is None and not self._closed and self._holds_bytes()
+        if begun:
+            self._start_timer("head", self.app.head_timeout_s, self._head_is_late)
+        else:
+            self._stop_timer("head")
+
+    def _head_is_late(self) -> None:
+        self._refuse(RequestTimeout("head", self.app.head_timeout_s))
+
+    def _holds_bytes(self) -> bool:
+        """Whether gunicorn's parser has something of a request that it has not put away."""
+        parser = self._callback_parser
+        return parser is not None and (parser._state != "request_line" or bool(parser._buffer))
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer what is not a whole request, and end the connection."""
+        self._is_malformed = True
+        headers, body = self.app.refuse_at_once(self._port, error)
+        self._safe_write(b"".join((headers, common_headers(), b"\r\n", body)))
+        super()._keepalive_timeout()
+
+    def _send_error_response(self, status: int, message: str, *_: Any) -> None:
+        """gunicorn's: what its parser or the application fails on. The message quotes it, and stays here."""
+        log.debug("refused: %s", message)
+        self._refuse(InternalError() if status == 500 else MalformedRequest(status))
+
+    def _is_websocket_upgrade(self, _: Any) -> bool:
+        """gunicorn's: none is served, so that a request for one is answered as any other."""
+        return False
 
     def _turn(self) -> None:
         """Time for what was put off, if it is still here."""
@@ -114,7 +190,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._answered(answer)
 
     def _answered(self, answer: bytes) -> None:
-        self._cancel_let_go()
+        self._stop_timer("held")
         self._safe_write(answer)
         self.worker.nr += 1
         self._answered_at = self.worker.loop.time()
@@ -123,41 +199,50 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _let_go(self) -> None:
         """What was held is gunicorn's, which knows how long a body may take."""
-        self._cancel_let_go()
+        self._stop_timer("held")
         held = self._whole.release() if self._whole is not None else b""
         if held and not self._closed:
             super().data_received(held)
 
-    def _cancel_let_go(self) -> None:
-        if self._let_go_handle is not None:
-            self._let_go_handle.cancel()
-            self._let_go_handle = None
+    def pause_writing(self) -> None:
+        """The transport's: the client reads its answers more slowly than it asks, or not at all."""
+        super().pause_writing()
+        self._start_timer("answer", self.app.body_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The transport's: most of what was written is taken."""
+        super().resume_writing()
+        self._stop_timer("answer")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.worker.connections.discard(self)
         self.worker.share.closed()
-        self._cancel_let_go()
+        for name in tuple(self._timers):
+            self._stop_timer(name)
         self._whole, self._early = None, b""
         super().connection_lost(exc)
 
     @property
     def idle(self) -> bool:
-        """Between two requests, or before the first."""
-        return self._awaits and not (self._early or (self._whole and self._whole.holds))
+        """Between two requests, before the first or after the last."""
+        return self._closed or (
+            self._awaits and not (self._early or (self._whole and self._whole.holds))
+        )
 
     def end(self) -> None:
         """Close a connection that is idle."""
-        super()._keepalive_timeout()
+        if self._closed:
+            self.transport.close()
+        else:
+            super()._keepalive_timeout()
 
     def _unused(self) -> bool:
         """Whether gunicorn holds nothing of a request, and the connection goes on after this one."""
-        parser, flow, worker = self._callback_parser, self._flow_control, self.worker
+        flow, worker = self._flow_control, self.worker
         return (
             self._current_request is None
             and not self._closed
-            and parser is not None
-            and parser._state == "request_line"
-            and not parser._buffer
+            and not self._holds_bytes()
             and not (worker.stopping or flow.write_paused)
             and worker.nr + 1 < worker.max_requests
         )
@@ -181,16 +266,38 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _keepalive_timeout(self) -> None:
         left = self._answered_at + self._keepalive - self.worker.loop.time()
-        if self._whole is not None and self._whole.holds:
-            left = HELD_S  # a request has begun, and gunicorn has not seen it
+        if "head" in self._timers or (self._whole is not None and self._whole.holds):
+            left = HELD_S  # a request has begun
         if left > 0:
             self._keepalive_handle = self.worker.loop.call_later(left, self._keepalive_timeout)
         else:
             super()._keepalive_timeout()
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        """gunicorn's: whether the answer that is sent now says `Connection: close`."""
         closes: bool = super()._will_close(request, response_requires_close)
-        return closes or self.worker.stopping
+        # HTTP/1.0 clients that ask for keep-alive would have to be told that they get it.
+        return closes or self.worker.stopping or self._is_half_read() or request.version < (1, 1)
+
+    def _is_half_read(self) -> bool:
+        """Whether more of the request may come that is answered."""
+        parser = self._callback_parser
+        return parser is not None and not parser.is_complete
+
+    def _close_transport(self) -> None:
+        """gunicorn's: close; where the client may still send, only once it had time to read the answer.
+
+        Bytes that nobody reads make the kernel reset the connection, and the answer is lost with it.
+        """
+        half_read = self._current_request is not None and self._is_half_read()
+        if self._closed or not (self._is_malformed or half_read):
+            super()._close_transport()
+            return
+        self._closed = True
+        with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
+            self.transport.write_eof()
+            self.transport.resume_reading()
+        self._start_timer("linger", LINGER_S, self.transport.close)
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]
