@@ -160,9 +160,7 @@ def test_every_way_out_gives_the_place_back(
             assert service.admission.in_flight == 0
 
 
-def test_a_body_on_the_way_holds_no_place(
-    service: Any, iap_header: dict[str, str]
-) -> None:
+def test_a_body_on_the_way_holds_no_place(service: Any, iap_header: dict[str, str]) -> None:
     LANES["flask"](service)(call("POST", "/", ROW, content_type=FORM, **iap_header))
     app = FastLane(service)
     messages = [

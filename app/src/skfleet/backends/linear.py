@@ -7,6 +7,7 @@ of a classifier is binary. scikit-learn is not imported.
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from skfleet.backends.base import Rows
 from skfleet.errors import IntegrityError
 
 FILE_NAME = "linear.json"
+OVERFLOW = "a decision value is not a finite number"
 # logit: logistic or softmax; ovr: a logistic a class, normalised; none: labels alone; identity: numbers.
 LINKS = ("logit", "ovr", "none", "identity")
 
@@ -51,7 +53,10 @@ class LinearBackend:
         A regressor's numbers: shape (n,), or (n, outputs).
         """
         if self._binary and len(rows) == 1:
-            return [self._labels[1 if self._only.dot(rows[0]) + self._bias > 0 else 0]]
+            score = self._only.dot(rows[0]) + self._bias
+            if not isfinite(score):
+                raise FloatingPointError(OVERFLOW)
+            return [self._labels[1 if score > 0 else 0]]
         scores = self._scores(rows)
         if self._link == "identity":
             numbers: list[Any] = (scores if self._several else scores[:, 0]).tolist()
@@ -80,6 +85,9 @@ class LinearBackend:
         scores: npt.NDArray[np.float64] = (
             np.asarray(rows, dtype=np.float64) @ self._weights + self._intercept
         )
+        # Of all at once; where that overflows by itself, each is looked at.
+        if not (isfinite(scores.sum()) or np.isfinite(scores).all()):
+            raise FloatingPointError(OVERFLOW)
         return scores
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from skfleet import allocator
 from skfleet.artifacts.manifest import Manifest
 from skfleet.backends.base import Rows
+from skfleet.backends.floats import FloatRange
 from skfleet.errors import IntegrityError, VersionMismatch
 
 FILE_NAME = "model.onnx"
@@ -31,6 +32,7 @@ class OnnxBackend:
         self._path = path
         self._manifest = manifest
         self._sizes = [len(target.classes) for target in manifest.targets]
+        self._range = FloatRange(manifest)
         self._boolean = any(type(c) is bool for t in manifest.targets for c in t.classes)
         self._lock = threading.Lock()
         self._session: Any = None
@@ -58,6 +60,7 @@ class OnnxBackend:
         return result
 
     def _feed(self, rows: Rows) -> dict[str, Any]:
+        self._range.check(rows)
         if self._single:
             name, dtype = self._inputs[0]
             return {name: np.asarray(rows, dtype=dtype)}

@@ -18,6 +18,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from skfleet.artifacts.manifest import Manifest
 from skfleet.backends import structure
 from skfleet.backends.base import Rows
+from skfleet.backends.floats import FloatRange
 from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"
@@ -61,11 +62,12 @@ class SklearnBackend:
         # Text stands beside numbers only in an array of objects.
         self._dtype: Any = object if manifest.mixed else np.float64
         self._number = manifest.kind == "regressor"
+        self._range = FloatRange(manifest)
 
     def predict(self, rows: Rows) -> list[Any]:
         """Labels, shape (n,) or (n, outputs)."""
         with _trusting():
-            found = np.asarray(self._estimator.predict(np.asarray(rows, dtype=self._dtype)))
+            found = np.asarray(self._estimator.predict(self._array(rows)))
         if self._number:
             found = found.astype(np.float64)
         elif found.dtype.kind == "f":  # classes that are whole numbers, whatever their type was
@@ -76,11 +78,15 @@ class SklearnBackend:
     def predict_proba(self, rows: Rows) -> list[list[float]]:
         """Probabilities, shape (n, classes of all outputs)."""
         with _trusting():
-            values = self._estimator.predict_proba(np.asarray(rows, dtype=self._dtype))
+            values = self._estimator.predict_proba(self._array(rows))
         if isinstance(values, list):  # one array an output
             values = np.hstack(values)
         result: list[list[float]] = values.tolist()
         return result
+
+    def _array(self, rows: Rows) -> Any:
+        self._range.check(rows)
+        return np.asarray(rows, dtype=self._dtype)
 
 
 def load(directory: Path, manifest: Manifest) -> SklearnBackend:

@@ -5,8 +5,10 @@ It runs by itself on gunicorn's threads; the fast lane hands it whatever it does
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,9 +21,11 @@ from skfleet.serving.identity import bearer, reason_of
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, mlflow, npy, v1, v2
-from skfleet.serving.protocols.predictions import predict, require_probabilities
+from skfleet.serving.protocols.predictions import predict
 from skfleet.serving.routes import HTML, JSON, MULTIPART, ROUTES, TAKES
 from skfleet.serving.service import Service, app_version
+
+log = logging.getLogger("skfleet.app")
 
 RELEASE_HEADER = "X-Skfleet-Release"
 # The fast lane leaves these in the ASGI scope of a request that it hands over.
@@ -142,25 +146,33 @@ class Views:
         """`POST /` and `/predict`: the original form."""
         served = self.service.content.models.get()
         body = self._body("predict_form")
-        if request.mimetype == MULTIPART:
-            fields = bodies.multipart_fields(body, request.mimetype_params)
-        else:
-            fields = form.parse_fields(body)
-        row = form.parse_row(fields, served.rows)
-        label = served.model.backend.predict([row])[0]
-        return refusals.json_response(form.answer(label, fields))
+        with _reading():
+            if request.mimetype == MULTIPART:
+                fields = bodies.multipart_fields(body, request.mimetype_params)
+            else:
+                fields = form.parse_fields(body)
+            row = form.parse_row(fields, served.rows)
+        labels, _ = predict(served.model, [row], path=form.FIELD)
+        return refusals.json_response(form.answer(labels[0], fields))
 
     def predict_v1(self, name: str) -> Response:
         """`POST /v1/models/{name}:predict`."""
         served = self.service.content.models.get(name)
         body = self._body("predict_v1")
         if request.mimetype == npy.CONTENT_TYPE:
-            labels = served.model.backend.predict(npy.parse(body, served.rows))
+            with _reading():
+                rows = npy.parse(body, served.rows)
+            labels, _ = predict(served.model, rows, path="[{row}]")
             return Response(npy.answer(labels), content_type=npy.CONTENT_TYPE)
-        asked = v1.parse(body, served.rows)
+        with _reading():
+            asked = v1.parse(body, served.rows)
         wanted = asked.parameters is not None and asked.parameters.probabilities
         return refusals.json_response(
-            v1.answer(*predict(served.model, asked.instances, probabilities=wanted))
+            v1.answer(
+                *predict(
+                    served.model, asked.instances, probabilities=wanted, path="instances[{row}]"
+                )
+            )
         )
 
     def model_status(self, name: str) -> Response:
@@ -205,13 +217,16 @@ class Views:
         served, its_version = self._versioned(name, version)
         header = request.headers.get(v2.BINARY_HEADER)
         body = self._body("infer_v2", binary=header is not None)
-        asked = v2.parse(body, served.rows, header)
+        with _reading():
+            asked = v2.parse(body, served.rows, header)
         model = served.model
-        wanted = v2.PREDICT_PROBA in asked.outputs
-        if wanted:
-            require_probabilities(model, "outputs")
-        labels = model.backend.predict(asked.rows) if v2.PREDICT in asked.outputs else None
-        probabilities = model.backend.predict_proba(asked.rows) if wanted else None
+        labels, probabilities = predict(
+            model,
+            asked.rows,
+            labels=v2.PREDICT in asked.outputs,
+            probabilities=v2.PREDICT_PROBA in asked.outputs,
+            where="outputs",
+        )
         answer = v2.answer(served.name, its_version, asked, labels, probabilities, model.manifest)
         response = refusals.json_response(answer.body)
         if answer.json_length is not None:
@@ -222,7 +237,9 @@ class Views:
     def invocations(self) -> Response:
         """`POST /invocations`: mlflow's forms."""
         served = self.service.content.models.get()
-        rows, wanted = mlflow.parse(self._body("invocations"), served.rows)
+        body = self._body("invocations")
+        with _reading():
+            rows, wanted = mlflow.parse(body, served.rows)
         return refusals.json_response(
             v1.answer(*predict(served.model, rows, probabilities=wanted, where="params"))
         )
@@ -293,3 +310,19 @@ class Views:
         """Prometheus metrics of all workers."""
         body = self.service.metrics.render(self.service.local_metrics)
         return Response(body, content_type=serving_metrics.CONTENT_TYPE)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Read a body: it is the caller's, so whatever a parser stumbles over is a 400 and never our failure."""
+    try:
+        yield
+    except errors.ServiceError:
+        raise
+    except Exception as error:
+        log.warning("a parser stumbled", exc_info=error)
+        raise errors.BadRequest(
+            "The body cannot be read.",
+            where="body",
+            hint="/openapi.json shows what this route reads.",
+        ) from None

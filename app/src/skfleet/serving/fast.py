@@ -29,6 +29,7 @@ from skfleet.serving.identity import Caller
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Served
 from skfleet.serving.protocols import form, npy, v1, v2
+from skfleet.serving.protocols.predictions import require_finite_labels
 from skfleet.serving.service import Content, Service
 from skfleet.serving.turns import Turns
 
@@ -399,7 +400,9 @@ async def _answer(route: Route, body: bytes, binary_header: str, waiting: Gauge)
     if asked.probabilities or len(asked.rows) > BATCHED_ROWS:
         return None
     with waiting.track_inprogress():
-        return asked.write(await route.batcher.predict(asked.rows), None)
+        labels = await route.batcher.predict(asked.rows)
+    require_finite_labels(route.served.model, labels)
+    return asked.write(labels, None)
 
 
 def _answers_at_once(served: Served) -> bool:

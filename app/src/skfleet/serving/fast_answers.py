@@ -33,7 +33,8 @@ class Asked:
 
     def answer(self, served: Served) -> bytes | None:
         """Predicted here and now; None where Flask must look."""
-        return self.write(*predict(served.model, self.rows, probabilities=self.probabilities))
+        labels, probabilities = predict(served.model, self.rows, probabilities=self.probabilities)
+        return self.write(labels, probabilities)
 
 
 def read_form(served: Served, body: bytes, _header: str) -> Asked | None:

@@ -225,8 +225,9 @@ def _verify(token: str, policy: Policy) -> Caller:
         ) from None
     except jwt.PyJWTError as error:
         raise Unauthenticated(_reason(error), policy.hint) from None
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        # Claims of a strange shape (an `exp` no clock can hold): no token we know.
+    except Unauthenticated:
+        raise
+    except Exception:  # noqa: BLE001 - a segment or a claim of a strange shape: no token we know
         raise Unauthenticated("malformed", policy.hint) from None
     return _caller(claims, policy)
 

@@ -22,13 +22,14 @@ STATUS_WORDS = {
     401: "No valid identity.",
     403: "The identity is not admitted.",
     404: "No such path, model or version here.",
+    408: "The request did not arrive in time.",
     413: "The body is over the limit.",
     415: "The route does not read this Content-Type.",
     422: "A row is not one the model was trained on.",
     429: "Overloaded; see Retry-After.",
     503: "Not ready, or the model is not loaded.",
 }
-COMMON = (401, 403, 404, 429, 503)
+COMMON = (401, 403, 404, 408, 429, 503)
 ERROR: Schema = {
     "type": "object",
     "required": ["error", "code", "where", "hint"],

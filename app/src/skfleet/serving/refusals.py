@@ -45,7 +45,10 @@ def http_error(error: HTTPException) -> Response:
         )
     status = error.code or 500
     name = error.name.lower().replace(" ", "_").replace("-", "_")
-    return json_response(errors.render(f"The request was refused: {error.name}.", name), status)
+    body = errors.render(
+        f"The request was refused: {error.name}.", name, "request", "Compare it with /openapi.json."
+    )
+    return json_response(body, status)
 
 
 def unexpected_error(error: Exception) -> Response:

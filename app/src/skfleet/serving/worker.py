@@ -164,6 +164,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer what is not a whole request, and end the connection."""
+        if self._closed:
+            return  # nobody is there to be told
         self._is_malformed = True
         headers, body = self.app.refuse_at_once(self._port, error)
         self._safe_write(b"".join((headers, common_headers(), b"\r\n", body)))

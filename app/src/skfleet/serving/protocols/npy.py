@@ -31,7 +31,9 @@ def parse(body: bytes, check: RowCheck) -> Any:
         )
     if rows.ndim != 2 or rows.dtype.kind not in NUMBERS:
         raise BadRequest(
-            f"The array has {rows.ndim} dimensions of type {rows.dtype}.", where="body", hint=HINT
+            f"The array has {rows.ndim} dimensions of type {rows.dtype.name[:80]}.",
+            where="body",
+            hint=HINT,
         )
     if not len(rows):
         raise InvalidRows("There are no rows to predict.", where="body", hint=HINT)
@@ -59,15 +61,7 @@ def _array(body: bytes) -> Any:
             raise ValueError
         flat = np.frombuffer(body, dtype, count, len(head))
         return flat.reshape(shape, order="F" if by_column else "C")
-    except (
-        ValueError,
-        TypeError,
-        SyntaxError,
-        EOFError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-    ):
+    except Exception:  # noqa: BLE001 - NumPy evaluates a Python literal: what that raises has no list
         raise BadRequest("The body is not one array of numbers.", where="body", hint=HINT) from None
 
 
