@@ -14,7 +14,7 @@ module "network" {
   }
 
   service_accounts = {
-    fleet       = [for f in module.fleet : f.service_account.email]
+    fleet       = [for sa in google_service_account.fleet : sa.email]
     ssh_targets = [module.loadgen.service_account.email, google_service_account.bake_vm.email]
     ssh_runners = var.ssh_runners
   }

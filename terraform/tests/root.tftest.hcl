@@ -135,6 +135,27 @@ run "one_edge_over_fleets_in_two_regions" {
   }
 }
 
+run "a_fleet_has_an_account_of_its_own" {
+  command = plan
+
+  variables {
+    name = "skfleet-production-eu"
+    regions = {
+      northamerica-northeast1 = {
+        zones                 = ["northamerica-northeast1-a"]
+        range                 = "10.10.0.0/24"
+        proxy_range           = "10.10.8.0/23"
+        internal_certificates = ["projects/example-project/regions/northamerica-northeast1/sslCertificates/internal"]
+      }
+    }
+  }
+
+  assert {
+    condition     = alltrue([for sa in google_service_account.fleet : length(sa.account_id) <= 30 && can(regex("^[a-z][a-z0-9-]*[a-z0-9]$", sa.account_id))])
+    error_message = "The account's id must fit Google's 30 characters."
+  }
+}
+
 run "a_region_leaves_the_load_balancers_before_it_goes" {
   command = plan
 

@@ -35,12 +35,18 @@ resource "google_compute_backend_service" "this" {
   custom_response_headers         = ["Strict-Transport-Security: max-age=31536000"]
 
   # Each proxy by itself takes a VM out that answers it nothing: a hung VM would hold a share of all requests until its health
-  # check has failed. Of Google's detectors this one alone: a model that answers 500 to bad rows is no bad VM.
+  # check has failed. Of Google's detectors this one alone: a model that answers 500 to bad rows is no bad VM. The provider
+  # does not send a 0, so the success rate is switched off by asking for more VMs than any fleet has; Google's default for
+  # enforcing_consecutive_errors is 0. What Google fills in by itself is written out, so that a plan after an apply is empty.
   outlier_detection {
     consecutive_gateway_failure           = var.edge.outliers.consecutive_gateway_failures
     enforcing_consecutive_gateway_failure = 100
+    consecutive_errors                    = 5
     enforcing_consecutive_errors          = 0
-    enforcing_success_rate                = 0
+    enforcing_success_rate                = 1
+    success_rate_minimum_hosts            = 1000000
+    success_rate_request_volume           = 100
+    success_rate_stdev_factor             = 1900
     max_ejection_percent                  = var.edge.outliers.max_ejection_percent
     interval {
       seconds = var.edge.outliers.interval_s
@@ -68,7 +74,8 @@ resource "google_compute_backend_service" "this" {
   }
 
   log_config {
-    enable      = true
-    sample_rate = var.log_sample_rate
+    # The provider does not send a rate of 0, and Google's default is to log everything.
+    enable      = var.log_sample_rate > 0
+    sample_rate = var.log_sample_rate > 0 ? var.log_sample_rate : 1
   }
 }

@@ -46,14 +46,12 @@ resource "google_compute_region_instance_group_manager" "this" {
     max_unavailable_fixed          = var.update.max_unavailable
   }
 
-  dynamic "standby_policy" {
-    for_each = var.standby.stopped > 0 ? [1] : []
-    content {
-      initial_delay_sec = var.standby.initial_delay_s
-      mode              = "SCALE_OUT_POOL"
-    }
+  # Written without a pool too: the provider keeps what Google holds when they are left out, and the VMs would stay.
+  standby_policy {
+    initial_delay_sec = var.standby.initial_delay_s
+    mode              = var.standby.stopped > 0 ? "SCALE_OUT_POOL" : "MANUAL"
   }
-  target_stopped_size = var.standby.stopped > 0 ? var.standby.stopped : null
+  target_stopped_size = var.standby.stopped
 
   # VMs become ready only once a release is desired, which is after the first apply.
   wait_for_instances = false

@@ -43,8 +43,8 @@ output "templates" {
 output "service_account" {
   description = "The VMs' identity."
   value = {
-    email  = google_service_account.this.email
-    member = google_service_account.this.member
+    email  = var.service_account.email
+    member = var.service_account.member
   }
 }
 

@@ -48,7 +48,7 @@ resource "google_compute_instance_template" "this" {
   }
 
   service_account {
-    email  = google_service_account.this.email
+    email  = var.service_account.email
     scopes = ["cloud-platform"] # IAM decides; scopes would only repeat it
   }
 

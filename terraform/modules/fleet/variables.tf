@@ -46,6 +46,16 @@ variable "bucket" {
   nullable    = false
 }
 
+variable "service_account" {
+  description = "Identity of the VMs: its e-mail address, IAM member and full name. Made outside, because the network's firewall rules name it before there is a fleet."
+  type = object({
+    email  = string
+    member = string
+    name   = string
+  })
+  nullable = false
+}
+
 variable "production" {
   description = "True for a fleet that must outlive a zone: its minimum then covers every zone."
   type        = bool
@@ -183,8 +193,8 @@ variable "autoscaling" {
   }
 
   validation {
-    condition     = var.autoscaling.cooldown_s >= var.autoscaling.measured_boot_s
-    error_message = "autoscaling.cooldown_s must not be below measured_boot_s: the load of a VM that still boots would count as the group's."
+    condition     = var.autoscaling.cooldown_s >= max(1, var.autoscaling.measured_boot_s)
+    error_message = "autoscaling.cooldown_s must be at least 1 and not below measured_boot_s: the load of a VM that still boots would count as the group's."
   }
 
   validation {
@@ -198,8 +208,17 @@ variable "autoscaling" {
   }
 
   validation {
-    condition     = var.autoscaling.stabilization_s >= 0 && var.autoscaling.stabilization_s <= 3600
-    error_message = "autoscaling.stabilization_s must lie between 0 and 3600 (Google's bounds)."
+    # The provider does not send a 0; Google would take its default instead.
+    condition = (
+      coalesce(var.autoscaling.scale_in.replicas, 1) >= 1 && coalesce(var.autoscaling.scale_in.percent, 1) >= 1
+      && coalesce(var.autoscaling.scale_in.percent, 100) <= 100 && var.autoscaling.scale_in.window_s >= 1 && var.autoscaling.scale_in.window_s <= 3600
+    )
+    error_message = "autoscaling.scale_in: replicas must be at least 1, percent between 1 and 100, window_s between 1 and 3600; a 0 does not reach Google."
+  }
+
+  validation {
+    condition     = var.autoscaling.stabilization_s >= 1 && var.autoscaling.stabilization_s <= 3600
+    error_message = "autoscaling.stabilization_s must lie between 1 and 3600: a 0 does not reach Google, which would wait 600 s instead."
   }
 
   validation {

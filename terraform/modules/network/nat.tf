@@ -23,6 +23,11 @@ resource "google_compute_address" "nat" {
   project = var.project_id
   name    = "${var.name}-nat-${each.key}"
   region  = each.value
+
+  # The NAT stops using an address before it is released; what Terraform has stored decides, so it is here from the start.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "google_compute_router_nat" "this" {
@@ -34,7 +39,7 @@ resource "google_compute_router_nat" "this" {
   region  = each.key
 
   nat_ip_allocate_option = each.value.addresses > 0 ? "MANUAL_ONLY" : "AUTO_ONLY"
-  nat_ips                = each.value.addresses > 0 ? [for k, r in local.nat_addresses : google_compute_address.nat[k].self_link if r == each.key] : null
+  nat_ips                = each.value.addresses > 0 ? [for k, r in local.nat_addresses : google_compute_address.nat[k].self_link if r == each.key] : []
 
   # Load generators open thousands of connections to the one address of the external load balancer.
   enable_dynamic_port_allocation      = true

@@ -5,6 +5,11 @@ resource "google_monitoring_notification_channel" "email" {
   display_name = "${var.name} ${each.key}"
   type         = "email"
   labels       = { email_address = each.value }
+
+  # Alerts stop naming a channel before it is deleted; what Terraform has stored decides, so it is here from the start.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 locals {

@@ -35,6 +35,11 @@ resource "google_monitoring_uptime_check_config" "this" {
       host       = var.uptime.host
     }
   }
+
+  # Another host is another check: the alert names it before the old one is deleted.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "google_monitoring_alert_policy" "uptime" {

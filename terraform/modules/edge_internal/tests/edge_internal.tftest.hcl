@@ -50,7 +50,7 @@ run "internal_managed_over_tls" {
   }
 
   assert {
-    condition     = google_compute_region_backend_service.this["europe-west1"].port_name == "http-internal" && length(google_compute_region_backend_service.this["europe-west1"].iap) == 0
+    condition     = google_compute_region_backend_service.this["europe-west1"].port_name == "http-internal" && !google_compute_region_backend_service.this["europe-west1"].iap[0].enabled
     error_message = "Without IAP the traffic belongs to the internal listener."
   }
 
@@ -255,6 +255,25 @@ run "refuses_a_probe_slower_than_its_interval" {
   command         = plan
   expect_failures = [var.edge]
   variables { edge = merge(yamldecode(file("../../../edge.yml")), { health_checks = { readiness = { path = "/readyz", interval_s = 1, timeout_s = 2, healthy_threshold = 2, unhealthy_threshold = 2 } } }) }
+}
+
+run "logs_nothing_at_a_rate_of_nothing" {
+  command = plan
+  variables { log_sample_rate = 0 }
+
+  assert {
+    condition     = !google_compute_region_backend_service.this["europe-west1"].log_config[0].enable && google_compute_region_backend_service.this["europe-west1"].log_config[0].sample_rate > 0
+    error_message = "The provider does not send a rate of 0: logging must be switched off instead."
+  }
+}
+
+run "success_rates_eject_nobody" {
+  command = plan
+
+  assert {
+    condition     = google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].enforcing_success_rate > 0 && google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].success_rate_minimum_hosts > 10000
+    error_message = "The provider does not send a 0, which Google reads as 100: ejection by success rate must be off by its minimum of VMs."
+  }
 }
 
 run "refuses_a_rate_of_nothing" {
