@@ -78,6 +78,26 @@ def enable(*services: str) -> tuple[tuple[str, str, Any], ...]:
     )
 
 
+def health(
+    interval_s: int, timeout_s: int, healthy: int, unhealthy: int, check: str
+) -> dict[str, Any]:
+    return {
+        f"health_checks.{check}.interval_s": interval_s,
+        f"health_checks.{check}.timeout_s": timeout_s,
+        f"health_checks.{check}.healthy_threshold": healthy,
+        f"health_checks.{check}.unhealthy_threshold": unhealthy,
+    }
+
+
+def alert(long_window: str, short_window: str, factor: float) -> dict[str, Any]:
+    return {
+        "long_window": long_window,
+        "short_window": short_window,
+        "factor": factor,
+        "budget_percent": 1,
+    }
+
+
 DEV, PROD, WORLD = "example-skfleet-dev", "example-skfleet-prod", "example-skfleet-world"
 
 JOURNEYS = (
@@ -365,6 +385,108 @@ JOURNEYS = (
             ),
         ),
     ),
+    # As low and as high as modules/*/bounds.tf allow, as far as the numbers leave each other room.
+    Journey(
+        "numbers",
+        "dev",
+        DEV,
+        (
+            EVERYTHING,
+            Step(
+                "lowest",
+                edge={
+                    "listeners.iap.port": 1,
+                    "listeners.internal.port": 2,
+                    "listeners.health.port": 3,
+                    **health(1, 1, 1, 1, "readiness"),
+                    **health(1, 1, 1, 2, "liveness"),
+                    "health_checks.liveness.initial_delay_s": 0,
+                    "retries.attempts": 1,
+                    "retries.per_try_timeout_s": 0.001,
+                    "outliers.consecutive_gateway_failures": 1,
+                    "outliers.interval_s": 1,
+                    "outliers.ejection_s": 1,
+                    "outliers.max_ejection_percent": 1,
+                    "timeouts.request_s": 1,
+                    "timeouts.drain_s": 1,
+                    "timeouts.client_keepalive_s": 5,
+                },
+                slo={
+                    "window_days": 1,
+                    "objectives.availability.target": 0.01,
+                    "objectives.latency.percentile": 1,
+                    "objectives.latency.threshold_ms": 1,
+                    "objectives.latency.slice_seconds": 60,
+                    "objectives.latency.slices_target": 0.01,
+                    "objectives.memory.max_mib": 1,
+                    "alerts": {"page": [alert("1m", "1m", 0.001)]},
+                },
+                set={
+                    "fleet.autoscaling.measured_boot_s": 0,
+                    "fleet.autoscaling.cooldown_s": 1,
+                    "fleet.autoscaling.stabilization_s": 1,
+                    "fleet.autoscaling.cpu_target": 0.01,
+                    "fleet.autoscaling.scale_in": {"replicas": 1, "window_s": 1},
+                    "fleet.standby": {"stopped": 0, "initial_delay_s": 0},
+                    "fleet.update": {"max_surge": 0, "max_unavailable": 3},
+                    "fleet.max_rate_per_instance": 0.5,
+                    "external.log_sample_rate": 0,
+                    "internal.log_sample_rate": 0,
+                    "external.armor.rate_limit": {"requests": 1, "interval_s": 10},
+                },
+            ),
+            Step(
+                "highest",
+                edge={
+                    "listeners.iap.port": 65533,
+                    "listeners.internal.port": 65534,
+                    "listeners.health.port": 65535,
+                    **health(300, 300, 10, 9, "readiness"),
+                    **health(300, 300, 10, 10, "liveness"),
+                    "health_checks.liveness.initial_delay_s": 3600,
+                    "retries.attempts": 25,
+                    "retries.per_try_timeout_s": 138.4,
+                    "outliers.consecutive_gateway_failures": 2147483647,
+                    "outliers.interval_s": 315576000000,
+                    "outliers.ejection_s": 315576000000,
+                    "outliers.max_ejection_percent": 99,
+                    "timeouts.request_s": 3600,
+                    "timeouts.drain_s": 3600,
+                    "timeouts.client_keepalive_s": 600,
+                },
+                slo={
+                    "window_days": 30,
+                    "objectives.availability.target": 0.99999,
+                    "objectives.latency.percentile": 99.9,
+                    "objectives.latency.threshold_ms": 315576000000,
+                    "objectives.latency.slice_seconds": 86400,
+                    "objectives.latency.slices_target": 0.999,
+                    "objectives.memory.max_mib": 2147483647,
+                    "alerts": {"ticket": [alert("30d", "1d", 999)]},
+                },
+                set={
+                    "fleet.autoscaling.cooldown_s": 3600,
+                    "fleet.autoscaling.stabilization_s": 3600,
+                    "fleet.autoscaling.cpu_target": 1,
+                    "fleet.autoscaling.scale_in": {"percent": 100, "window_s": 3600},
+                    "fleet.standby": {"stopped": 9, "initial_delay_s": 3600},
+                    "fleet.update": {"max_surge": 9, "max_unavailable": 9},
+                    "fleet.max_rate_per_instance": 100000,
+                    "external.log_sample_rate": 1,
+                    "internal.log_sample_rate": 1,
+                    "external.armor.rate_limit": {"requests": 1000000, "interval_s": 3600},
+                },
+            ),
+            Step(
+                "the other way round",
+                edge={
+                    **health(299, 1, 1, 10, "readiness"),
+                    **health(300, 1, 1, 10, "liveness"),
+                    "outliers.max_ejection_percent": 50,
+                },
+            ),
+        ),
+    ),
     Journey(
         "options",
         "dev",
@@ -400,6 +522,16 @@ JOURNEYS = (
                         "owner_id": "2000000",
                     },
                 },
+            ),
+            Step(
+                "a schedule disabled",
+                set={"fleet.autoscaling.schedules.day.disabled": True},
+                shows={AUTOSCALER: {"autoscalingPolicy.scalingSchedules.day.disabled": True}},
+            ),
+            Step(
+                "a schedule enabled",
+                set={"fleet.autoscaling.schedules.day.disabled": False},
+                like="all that is optional",
             ),
             Step(
                 "all that can be off, off",
