@@ -187,6 +187,11 @@ def errors(output: str) -> str:
     return output[start if start >= 0 else 0 :][-6000:]
 
 
+def differences(output: str) -> str:
+    """A plan's changes without what was refreshed before them."""
+    return output[max(0, output.find("Terraform will perform")) :][:6000]
+
+
 def terraform_environment(plugins: Path) -> dict[str, str]:
     return {
         **os.environ,
@@ -376,12 +381,12 @@ class Run:
             self.endpoint.call(
                 method, path.format(project=self.endpoint.project), self.resolve(body)
             )
-        arguments = [
-            *self.write(variables, documents),
+        arguments = self.write(variables, documents)
+        output, planned = self.plan(
+            *arguments,
             *(f"-target={t}" for t in step.targets),
             *(f"-replace={r}" for r in step.replace),
-        ]
-        output, planned = self.plan(*arguments)
+        )
         refusal = output
         if planned is not None:
             applied = self.workspace.run("apply", "plan")
@@ -407,7 +412,7 @@ class Run:
             return
         after = self.workspace.run("plan", "-detailed-exitcode", *arguments)
         if after.returncode != 0:
-            raise self.failure(step, "leaves a plan that is not empty", after.stdout[-6000:])
+            raise self.failure(step, "leaves a plan that is not empty", differences(after.stdout))
         self.dumps[step.name] = dump = self.endpoint.dump()
         if step.like is not None:
             before = self.dumps[step.like]
@@ -489,7 +494,7 @@ class Run:
             raise self.failure(step, f"plans {forbidden}", "")
         if step.plans is not None and summary(output) != step.plans:
             raise self.failure(
-                step, f"plans {summary(output)} instead of {step.plans}", output[-6000:]
+                step, f"plans {summary(output)} instead of {step.plans}", differences(output)
             )
 
     def destroy(self) -> None:
