@@ -149,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 128
 
-    def __init__(self, port, journal, **project):
+    def __init__(self, port: int, journal: Path, **project: object) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.journal, self.journal_lock, self.project = (
             Path(journal).open("a", buffering=1),

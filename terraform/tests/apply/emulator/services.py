@@ -357,6 +357,30 @@ AFTER.append(apex)
 DELETERS.extend([zone_in_use, monitoring_in_use])
 
 
+# ---------------------------------------------------------------------- IAP settings
+@on("iap.getIapSettings", "iap.updateIapSettings")
+def _(cloud, call):
+    """Settings exist beside every backend service; without an update mask an update replaces them all."""
+    hit = re.search(r"iap_web/compute(?:-([^/]+))?/services/([^/]+)$", call.key)
+    if not hit:
+        raise Refused(501, f"emulator does not model settings of {call.key}")
+    place = f"regions/{hit[1]}" if hit[1] else "global"
+    cloud.need(f"compute/projects/{cloud.project}/{place}/backendServices/{hit[2]}")
+    key = f"{call.key}/iapSettings"
+    held = cloud.resources.get(key)
+    if call.method.name == "updateIapSettings":
+        new = {k: v for k, v in merge({}, call.body or {}).items() if k != "name"}
+        if call.arg("updateMask"):
+            new = merge(held.spec if held else {}, new)
+        cloud.resources.pop(key, None)
+        if new:
+            held = cloud.resources[key] = Resource(key, None, new)
+        else:
+            held = None
+    name = re.sub(r"^iap/projects/[^/]+", f"projects/{cloud.number}", call.key)
+    return {"name": name, **(held.spec if held else {})}
+
+
 # ---------------------------------------------------------------------- Cloud Storage
 @view("storage/b")
 def _(cloud, res, v):
