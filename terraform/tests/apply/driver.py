@@ -372,7 +372,11 @@ class Run:
                 method, path.format(project=self.endpoint.project), self.resolve(body)
             )
         arguments = self.write(variables, documents)
+        # The step before ended with an empty plan, so that nothing needs to be read again.
+        fresh = bool(self.dumps) and not step.requests
         output, planned = self.plan(
+            step,
+            *(["-refresh=false"] if fresh else []),
             *arguments,
             *(f"-target={t}" for t in step.targets),
             *(f"-replace={r}" for r in step.replace),
@@ -465,11 +469,13 @@ class Run:
         )
         return [f"-var-file={file}"]
 
-    def plan(self, *arguments: str) -> tuple[str, dict[str, Any] | None]:
-        """What Terraform prints, and the plan as it documents it; None where it refuses."""
+    def plan(self, step: Step, *arguments: str) -> tuple[str, dict[str, Any] | None]:
+        """What Terraform prints, and the plan as JSON where it is read; None where it refuses."""
         done = self.workspace.run("plan", "-out=plan", *arguments)
         if done.returncode != 0:
             return done.stdout, None
+        if self.variables and not step.without:
+            return done.stdout, {"resource_changes": []}
         return done.stdout, json.loads(self.workspace.need("show", "-json", "plan"))
 
     def check_plan(self, step: Step, planned: dict[str, Any], output: str) -> None:
