@@ -18,10 +18,7 @@ def main() -> int:
         description="Apply the tree with the real provider, journey by journey.",
         epilog="example: PYTHONPATH=terraform/tests python -m apply dev prod",
     )
-    parser.add_argument(
-        "journeys", nargs="*", metavar="JOURNEY",
-        choices=[[], *(j.name for j in JOURNEYS)], help="names; all without one",
-    )  # fmt: skip
+    parser.add_argument("journeys", nargs="*", metavar="JOURNEY", help="names; all without one")
     parser.add_argument("--list", action="store_true", help="list the journeys")
     parser.add_argument(
         "--report", type=Path, default=REPOSITORY / ".skfleet" / "apply.jsonl",
@@ -32,6 +29,10 @@ def main() -> int:
         for journey in JOURNEYS:
             print(f"{journey.name}: {', '.join(step.name for step in journey.steps)}")
         return 0
+    names = [journey.name for journey in JOURNEYS]
+    for name in arguments.journeys:
+        if name not in names:
+            parser.error(f"Invalid journey '{name}': expected one of {', '.join(names)}.")
     failed = 0
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as base, arguments.report.open("w") as report:

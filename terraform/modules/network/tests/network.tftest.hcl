@@ -80,6 +80,11 @@ run "subnets_are_private_and_logged" {
     condition     = google_compute_router_nat.this["europe-west1"].nat_ip_allocate_option == "AUTO_ONLY" && google_compute_router_nat.this["europe-west1"].source_subnetwork_ip_ranges_to_nat == "LIST_OF_SUBNETWORKS"
     error_message = "NAT must serve the VM subnet, with Google's addresses unless some are reserved."
   }
+
+  assert {
+    condition     = length(google_compute_router_nat.this["europe-west1"].nat_ips) == 0
+    error_message = "Without reserved addresses the list must be written, empty: left out, Google keeps the ones it had."
+  }
 }
 
 run "two_regions_and_reserved_addresses" {
