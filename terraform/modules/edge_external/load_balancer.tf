@@ -43,6 +43,12 @@ resource "google_compute_global_forwarding_rule" "https" {
   ip_protocol           = "TCP"
   port_range            = "443"
   target                = google_compute_target_https_proxy.this.id
+
+  # A proxy cannot change its keep-alive, and one in use cannot be deleted: both are made anew, seconds apart. Made first instead,
+  # the proxy would force the same upon everything below it, down to the group, whose name is taken.
+  lifecycle {
+    replace_triggered_by = [google_compute_target_https_proxy.this.http_keep_alive_timeout_sec]
+  }
 }
 
 # Port 80 does nothing but send clients to 443.

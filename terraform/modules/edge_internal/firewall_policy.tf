@@ -33,6 +33,11 @@ resource "google_compute_region_network_firewall_policy_rule" "allow" {
       ports       = ["443"]
     }
   }
+
+  # A forwarding rule that is made anew is let go of first.
+  lifecycle {
+    replace_triggered_by = [google_compute_forwarding_rule.this[each.key].id]
+  }
 }
 
 resource "google_compute_region_network_firewall_policy_rule" "deny" {
@@ -53,6 +58,10 @@ resource "google_compute_region_network_firewall_policy_rule" "deny" {
     layer4_configs {
       ip_protocol = "all"
     }
+  }
+
+  lifecycle {
+    replace_triggered_by = [google_compute_forwarding_rule.this[each.key].id]
   }
 }
 

@@ -163,6 +163,9 @@ resource "google_compute_forwarding_rule" "this" {
   allow_global_access   = var.global_access
 
   lifecycle {
+    # A proxy cannot change its keep-alive, and one in use cannot be deleted: both are made anew, as in edge_external.
+    replace_triggered_by = [google_compute_region_target_https_proxy.this[each.key].http_keep_alive_timeout_sec]
+
     # Speaking of the proxy-only subnet is also what orders the two: it is made before this rule and destroyed after it.
     precondition {
       condition     = length(each.value.proxy_subnetwork) > 0

@@ -474,11 +474,15 @@ JOURNEYS = (
             ),
             Step(
                 "the other way round",
+                set={"internal.allowed_ranges": ["10.0.0.0/8"]},
                 edge={
                     **health(299, 1, 1, 10, "readiness"),
                     **health(300, 1, 1, 10, "liveness"),
                     "outliers.max_ejection_percent": 50,
                 },
+            ),
+            Step(
+                "another keep-alive for guarded callers", edge={"timeouts.client_keepalive_s": 300}
             ),
         ),
     ),
