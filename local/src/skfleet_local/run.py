@@ -228,9 +228,13 @@ def remove(directory: Path) -> bool:
         if not any(directory.iterdir()):
             return False
         raise _not_ours(directory)
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        shutil.rmtree(directory)  # raises what is in the way
+    (directory / MARK).touch()
+    for path in directory.iterdir():  # the mark last: one that is cut off can be taken up again
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != MARK:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(directory)  # raises what is in the way
     return True
 
 
