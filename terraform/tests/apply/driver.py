@@ -51,6 +51,8 @@ resource "google_compute_network" "probe" {
   name = "probe"
 }
 """
+# Ids and addresses, which every resource gets anew.
+ANEW = re.compile(r'\d{6,}|(?<=")\d+\.\d+\.\d+\.\d+(?=")')
 NO_CHANGES = "0 to add, 0 to change, 0 to destroy"
 
 
@@ -523,9 +525,7 @@ class Run:
         """What every resource but the given ones is set to, as text that two runs have in common."""
         dump, given = self.endpoint.call("GET", "_fake/dump"), self.given()
         return {
-            re.sub(r"\d{6,}", "#", key): re.sub(
-                r"\d{6,}", "#", json.dumps(bare(value), sort_keys=True)
-            )
+            ANEW.sub("#", key): ANEW.sub("#", json.dumps(bare(value), sort_keys=True))
             for key, value in [*dump["resources"].items(), *dump["policies"].items()]
             if not any(re.fullmatch(pattern, key) for pattern in given)
         }
