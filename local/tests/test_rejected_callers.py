@@ -89,7 +89,10 @@ class Balanced:
         stats = requests.get(f"{self.addresses.envoy_admin_url}/stats", timeout=5).text
         names = (
             "ejections_enforced_total",
+            "upstream_cx_destroy_remote_with_active_rq",
             "upstream_rq_retry",
+            "upstream_rq_per_try_timeout",
+            "upstream_rq_rx_reset",
             "upstream_rq_503",
             "upstream_rq_5xx",
         )
@@ -268,4 +271,9 @@ def test_rejected_callers_cost_nobody_else_anything(balanced: Balanced) -> None:
     print(dict(good), dict(rejected), counted)  # noqa: T201 - the figures are the evidence
     assert {status for _, status in good} == {200}
     assert not wrong
+    for balancer in ("external", "internal"):
+        cluster = f"cluster.{balancer}."
+        # A machine that is too slow for its callers is tried again; an answer that is lost must not be.
+        late = counted.pop(f"{cluster}upstream_rq_per_try_timeout", 0)
+        assert counted.pop(f"{cluster}upstream_rq_retry", 0) <= late, counted
     assert not any(counted.values()), counted

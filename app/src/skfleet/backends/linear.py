@@ -85,8 +85,12 @@ class LinearBackend:
         scores: npt.NDArray[np.float64] = (
             np.asarray(rows, dtype=np.float64) @ self._weights + self._intercept
         )
-        # Of all at once; where that overflows by itself, each is looked at.
-        if not (isfinite(scores.sum()) or np.isfinite(scores).all()):
+        # Of one row without NumPy, whose calls cost more; of many at once, where their sum does not overflow.
+        if not (
+            all(map(isfinite, scores[0].tolist()))
+            if len(scores) == 1
+            else isfinite(scores.sum()) or np.isfinite(scores).all()
+        ):
             raise FloatingPointError(OVERFLOW)
         return scores
 

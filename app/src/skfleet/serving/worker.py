@@ -192,7 +192,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._answered(answer)
 
     def _answered(self, answer: bytes) -> None:
-        self._stop_timer("held")
+        if self._timers:
+            self._stop_timer("held")
         self._safe_write(answer)
         self.worker.nr += 1
         self._answered_at = self.worker.loop.time()
