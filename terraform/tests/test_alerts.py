@@ -53,8 +53,10 @@ def alerts() -> dict[str, dict[str, Any]]:
 def agent() -> dict[str, Any]:
     """The Ops Agent's logging configuration as the role writes it."""
     template = (REPOSITORY / "roles/observability/templates/ops-agent.yaml.j2").read_text()
+    edge = yaml.safe_load((REPOSITORY / "edge.yml").read_text())
     text = jinja2.Template(template).render(
-        observability_metrics_address="127.0.0.1:8083", observability_scrape_interval_s=15
+        observability_metrics_address=f"127.0.0.1:{edge['loopback']['metrics']['port']}",
+        observability_scrape_interval_s=15,
     )
     found: dict[str, Any] = yaml.safe_load(text)["logging"]
     return found

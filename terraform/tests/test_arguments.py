@@ -279,6 +279,7 @@ USERS_GO_TOO = {
     "network/google_compute_subnetwork.this": "outputs are read by region; what is in it goes first",
     "network/google_compute_subnetwork.proxy": "outputs are read by region; its load balancer goes first",
     "slo/google_monitoring_alert_policy.availability": "outputs alone",
+    "slo/google_monitoring_alert_policy.health": "outputs alone",
     "slo/google_monitoring_alert_policy.latency": "outputs alone",
     "slo/google_monitoring_alert_policy.uptime": "outputs alone",
 }

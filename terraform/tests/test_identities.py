@@ -317,7 +317,8 @@ def test_the_deployer_s_role_covers_every_call_of_the_rollouts(plan: Plan) -> No
 
 
 def test_the_deployer_s_role_covers_what_the_doctor_reads(plan: Plan) -> None:
-    source = (TERRAFORM.parent / "app/src/skfleet/doctor/checks.py").read_text(encoding="utf-8")
+    doctor = TERRAFORM.parent / "app/src/skfleet/doctor"
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted(doctor.glob("*.py")))
     read = set(re.findall(r"/([a-zA-Z]+)/\{path\(", source)) | set(
         re.findall(r"/([a-z]+s)\", \"items\"", source)
     )

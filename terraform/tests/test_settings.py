@@ -48,7 +48,11 @@ MADE = {
     "edge_internal": {"edge.timeouts.backend_keepalive_s"},
     "fleet": {"production"},
     "loadgen": {"generators.labels"},
-    "network": {"internal_iap", "service_accounts.ssh_targets"},
+    "network": {
+        "internal_iap",
+        "service_accounts.ssh_targets",
+        *(f"listeners.{name}.also" for name in ("iap", "internal", "health")),  # of edge.yml
+    },
     "slo": {"uptime", "uptime.status", "fleets", "memory_metric"},
     "bounds": {"numbers.*.whole"},
 }

@@ -31,7 +31,10 @@ def test_a_model_that_does_not_load_is_said_to_be_unknown(artefact: Path) -> Non
 def test_the_limit_is_the_objectives_and_the_units() -> None:
     limit = capacity.limit_mib(REPO)
     role = yaml.safe_load((REPO / "roles/runtime/defaults/main.yml").read_text())
-    assert role["runtime_memory_max"] == f"{limit}M"
+    assert role["runtime_memory_max"] == "{{ _runtime_slo.objectives.memory.max_mib }}M"
+    assert (
+        limit == yaml.safe_load((REPO / "slo.yml").read_text())["objectives"]["memory"]["max_mib"]
+    )
 
 
 def test_what_does_not_fit_is_refused_with_what_where_and_how_to_mend() -> None:

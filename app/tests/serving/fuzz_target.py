@@ -25,7 +25,6 @@ from sklearn.preprocessing import OneHotEncoder
 from skfleet.artifacts.manifest import Feature
 from skfleet.artifacts.publish import write_artefact
 from skfleet.backends.base import Model, open_backend, read_manifest
-from skfleet.serving import gunicorn as configuration
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Models, Served
@@ -165,6 +164,9 @@ class Target:
         self.service.access_log._write = lambda _: None
         ports = {listener: port for port, listener in self.service.ports.items()}
         self.ports = (ports[Listener.INTERNAL], ports[Listener.HEALTH], ports[Listener.IAP])
+        # Here: it changes the process that imports it.
+        from skfleet.serving import gunicorn as configuration
+
         self._config = Config()
         for name in (
             "keepalive",
