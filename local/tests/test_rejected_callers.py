@@ -29,7 +29,7 @@ from skfleet.artifacts.manifest import Feature
 from skfleet.artifacts.publish import write_artefact
 from skfleet_local import certificates, edge, envoy
 from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
-from skfleet_local.addresses import IAP_PORT, METRICS_PORT, Addresses
+from skfleet_local.addresses import IAP_PORT, Addresses
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute.project import iap_audience
 from skfleet_local.run import Run
@@ -191,7 +191,7 @@ def service_environment(run: Run, declared: edge.Edge, vm: str) -> dict[str, str
         "SKFLEET_PORT_IAP": str(declared.listeners.iap.port),
         "SKFLEET_PORT_INTERNAL": str(declared.listeners.internal.port),
         "SKFLEET_PORT_HEALTH": str(declared.listeners.health.port),
-        "SKFLEET_PORT_METRICS": str(METRICS_PORT),
+        "SKFLEET_PORT_METRICS": str(declared.loopback.metrics.port),
     }
 
 
