@@ -13,6 +13,12 @@ module "settings" {
 
   given = { for name, settings in local.tfvars : name => settings if !startswith(name, "environments/") || try(settings.project_id, "") == var.project_id }
 
+  maps = [
+    "labels", "regions", "fleet.images", "fleet.autoscaling.schedules",
+    "members.publishers", "members.deployers", "members.terraform", "members.accessors",
+    "external.armor.waf", "internal.iap.members", "observability.channels.emails",
+  ]
+
   declared = {
     project_id    = var.project_id
     name          = var.name

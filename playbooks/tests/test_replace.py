@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .conftest import VMS, Fleet, assert_clean
-from .test_rollouts import identities
+from .test_rollouts import BRIEF, OVERRIDE, identities
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
@@ -97,6 +97,23 @@ def test_a_new_image_loses_no_request(at_a: Fleet) -> None:
     again = at_a.playbook("replace", image=image)
     assert again.code == 0
     assert "nothing to do" in again.output
+
+
+@pytest.mark.full
+def test_an_operators_drain_survives_a_replacement(at_a: Fleet) -> None:
+    vm, image = at_a.shell.status()[0]["name"], other(at_a)
+    alice = {"SKFLEET_OPERATOR": "alice"}
+    assert at_a.playbook("drain", env=alice, host=vm).code == 0
+    refused = at_a.playbook("replace", image=image, **BRIEF)
+    assert refused.code != 0
+    assert f"(drained): {vm} is drained by alice" in refused.output
+    assert at_a.marks() == [vm]
+    result = at_a.playbook("replace", image=image, **BRIEF, **OVERRIDE)
+    assert result.code == 0, result.output[-3000:]
+    assert at_a.marks() == [vm]
+    assert set(at_a.templates().values()) == {image}
+    assert at_a.playbook("drain", env=alice, host=vm, state="serving").code == 0
+    assert_all_of(at_a, image)
 
 
 @pytest.mark.full

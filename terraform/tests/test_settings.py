@@ -55,6 +55,7 @@ MADE = {
     },
     "slo": {"uptime", "uptime.status", "fleets", "memory_metric"},
     "bounds": {"numbers.*.whole"},
+    "settings": {"maps"},
 }
 
 
@@ -161,6 +162,27 @@ def test_every_variable_of_the_root_is_compared() -> None:
     text = (TERRAFORM / "settings.tf").read_text(encoding="utf-8")
     (declared,) = re.findall(r"^  declared = \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL)
     assert sorted(re.findall(r"^    (\w+) +=", declared, re.MULTILINE)) == sorted(ROOT)
+
+
+def test_every_map_of_the_root_has_free_keys() -> None:
+    """Another deployment of the same project has a file of its own, with other regions and images."""
+
+    def maps(shape: Type, place: str = "") -> Iterator[str]:
+        for name, inner in shape.items():
+            if name == "*":
+                yield place
+            yield from maps(inner, f"{place}.{name}".lstrip("."))
+
+    lists = {
+        path
+        for name, text, _ in variables(TERRAFORM)
+        for path in re.findall(r"(\w+) += (?:optional\()?(?:list|set)\(", text)
+        + [name] * text.startswith("list")
+    }
+    text = (TERRAFORM / "settings.tf").read_text(encoding="utf-8")
+    (named,) = re.findall(r"^  maps = \[\n(.*?)^  \]", text, re.MULTILINE | re.DOTALL)
+    expected = {place for place in maps(ROOT) if place.rpartition(".")[2] not in lists}
+    assert set(re.findall(r'"([^"]+)"', named)) == expected
 
 
 def test_the_tree_is_no_deeper_than_what_is_compared() -> None:

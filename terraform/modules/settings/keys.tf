@@ -1,23 +1,24 @@
 # Terraform drops a key that an object type does not know, without a word. A key that was given and is gone is such a one.
 locals {
-  # Each level: the keys of what was given, beside the keys that are known there. Nothing in the tree lies deeper than five.
+  # Each level: the keys of what was given, beside the keys that are known there; a map's keys are free, and its elements are alike. Nothing in
+  # the tree lies deeper than five.
   level1 = flatten([
     for file, given in var.given : [for k, v in given : { file = file, path = k, name = k, known = keys(var.declared), given = v, declared = try(var.declared[k], null) }]
   ])
   level2 = flatten([
-    for e in local.level1 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = keys(e.declared), given = v, declared = try(e.declared[k], null) }]
+    for e in local.level1 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = contains(var.maps, e.path) ? keys(e.given) : keys(e.declared), given = v, declared = try(e.declared[k], contains(var.maps, e.path) ? values(e.declared)[0] : null, null) }]
     if can(keys(e.given)) && can(keys(e.declared))
   ])
   level3 = flatten([
-    for e in local.level2 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = keys(e.declared), given = v, declared = try(e.declared[k], null) }]
+    for e in local.level2 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = contains(var.maps, e.path) ? keys(e.given) : keys(e.declared), given = v, declared = try(e.declared[k], contains(var.maps, e.path) ? values(e.declared)[0] : null, null) }]
     if can(keys(e.given)) && can(keys(e.declared))
   ])
   level4 = flatten([
-    for e in local.level3 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = keys(e.declared), given = v, declared = try(e.declared[k], null) }]
+    for e in local.level3 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = contains(var.maps, e.path) ? keys(e.given) : keys(e.declared), given = v, declared = try(e.declared[k], contains(var.maps, e.path) ? values(e.declared)[0] : null, null) }]
     if can(keys(e.given)) && can(keys(e.declared))
   ])
   level5 = flatten([
-    for e in local.level4 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = keys(e.declared), given = v, declared = try(e.declared[k], null) }]
+    for e in local.level4 : [for k, v in e.given : { file = e.file, path = "${e.path}.${k}", name = k, known = contains(var.maps, e.path) ? keys(e.given) : keys(e.declared), given = v, declared = try(e.declared[k], contains(var.maps, e.path) ? values(e.declared)[0] : null, null) }]
     if can(keys(e.given)) && can(keys(e.declared))
   ])
 }

@@ -9,3 +9,10 @@ variable "declared" {
   type        = any
   nullable    = false
 }
+
+variable "maps" {
+  description = "Places whose keys are free names, such as regions. Another file of the same project may name others there than this plan."
+  type        = list(string)
+  default     = []
+  nullable    = false
+}

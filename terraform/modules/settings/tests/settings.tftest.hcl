@@ -1,4 +1,5 @@
 variables {
+  maps = ["labels", "fleet.images", "fleet.autoscaling.schedules"]
   declared = {
     project_id = "example-project"
     labels     = { team = "a" }
@@ -57,4 +58,15 @@ run "refuses_an_unknown_key_at_the_last_level" {
   command         = plan
   expect_failures = [output.files]
   variables { given = { "a.tfvars" = { fleet = { autoscaling = { schedules = { day = { timezone = "Etc/UTC" } } } } } } }
+}
+
+run "takes_another_key_of_a_map" {
+  command = plan
+  variables { given = { "b.tfvars" = { labels = { team2 = "b" }, fleet = { images = { second = { source = "j", disk = { size_gb = 30 } } } } } } }
+}
+
+run "refuses_an_unknown_key_of_another_element" {
+  command         = plan
+  expect_failures = [output.files]
+  variables { given = { "b.tfvars" = { fleet = { images = { second = { sauce = "j" } } } } } }
 }
