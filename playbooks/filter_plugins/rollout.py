@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.ansible_data import unsafe_yaml
+from skfleet.ansible_data import plain, unsafe_yaml
 from skfleet.compute.model import short_template
 from skfleet.releases.release import is_name
 from skfleet.rollouts import gate
@@ -39,15 +39,6 @@ def gate_verdict(soak: dict[str, Any], slo: dict[str, Any], old: dict[str, Any] 
         gate.objectives(plain(slo)),
     )
     return msgspec.to_builtins(verdict)
-
-
-def plain(value: Any) -> Any:
-    """Ansible's lazy containers as ordinary ones."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(value[key]) for key in value}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return value
 
 
 def serving(info: Mapping[str, Any]) -> list[str]:
@@ -377,7 +368,7 @@ class FilterModule:
             "evidence_hosts": evidence_hosts,
             "create_option": create_option,
             "is_name": lambda text: is_name(plain(text)),
-            "unsafe_yaml": lambda values: unsafe_yaml(plain(values)),
+            "unsafe_yaml": unsafe_yaml,
             "diverged": diverged,
             "own_runs": own_runs,
             "kept_mark": kept_mark,

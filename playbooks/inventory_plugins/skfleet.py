@@ -137,9 +137,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _generators(self, said: Any) -> None:
         import msgspec
 
+        from skfleet.ansible_data import plain
         from skfleet.compute.model import Generator, InstanceName
         from skfleet.errors import ConfigurationError
-        from skfleet.rollouts.in_controller import plain
 
         try:
             generators = msgspec.convert(plain(said), dict[InstanceName, Generator])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 
-from skfleet.rollouts.in_controller import plain
+from skfleet.ansible_data import plain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMON = {"bucket": "gs://none", "fleet": "none"}

@@ -338,3 +338,23 @@ def test_recorded_answers_are_of_this_form() -> None:
             msgspec.convert(item, Managed)
         if kind := KINDS.get(recorded["schema"]):
             msgspec.convert(answer, kind)
+
+
+def test_options_of_a_rollout_are_handed_on_as_they_are(tmp_path: Path) -> None:
+    """Ansible's own numbers and lists, as waves.yml hands them to the filter."""
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(
+        f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n"
+    )
+    content = "{{ rollout_options | combine({'release': 'b'}) | unsafe_yaml }}"
+    arguments = {"content": content, "dest": str(tmp_path / "variables.yml"), "mode": "0600"}
+    done = ansible(
+        "ansible", "-i", str(inventory), "--playbook-dir", str(REPOSITORY / "playbooks"),
+        "localhost", "-m", "ansible.builtin.copy", "-a", json.dumps(arguments),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = (tmp_path / "variables.yml").read_text()
+    assert written.startswith("!unsafe")
+    values = yaml.safe_load(written.removeprefix("!unsafe"))
+    assert (values["release"], values["rollout_batches"]) == ("b", [1, "25%", "100%"])
+    assert values["rollout_capacity"] == 0.6

@@ -35,4 +35,16 @@ _Dumper.add_representer(
 
 def unsafe_yaml(values: Mapping[str, Any]) -> str:
     """A document for `--extra-vars=@FILE` of which Ansible evaluates nothing."""
-    return yaml.dump(_Document(values), Dumper=_Dumper, sort_keys=False)
+    return yaml.dump(_Document(plain(values)), Dumper=_Dumper, sort_keys=False)
+
+
+def plain(value: Any) -> Any:
+    """Ansible's values without their tags and templates: those of JSON alone."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(value[key]) for key in value}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    for kind in (str, float, int):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value

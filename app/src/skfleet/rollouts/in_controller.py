@@ -7,7 +7,6 @@ time of a small fleet's rollout. An action plugin is imported once, before Ansib
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -15,6 +14,8 @@ from typing import Any, NoReturn
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from ansible.plugins.loader import module_loader  # type: ignore[import-untyped]
+
+from skfleet.ansible_data import plain
 
 
 class _Ended(BaseException):
@@ -58,18 +59,6 @@ class InController(ActionBase):  # type: ignore[misc]  # ActionBase has no types
         except _Ended as ended:
             return ended.result
         raise AnsibleError(f"{self._task.action} ended without a result.")
-
-
-def plain(value: Any) -> Any:
-    """Ansible's values without their tags and templates, as a module gets them."""
-    if isinstance(value, Mapping):
-        return {plain(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    for kind in (str, float, int):
-        if isinstance(value, kind) and not isinstance(value, bool):
-            return kind(value)
-    return value
 
 
 def _load(name: str) -> ModuleType:
