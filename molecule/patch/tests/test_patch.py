@@ -98,3 +98,27 @@ def test_check_mode_changes_nothing(at_a: Fleet) -> None:
     assert f"{len(vms)} VMs, one at a time" in result.output
     assert boots(vms) == before
     assert at_a.document("lock.json")["holder"] is None
+
+
+def test_an_operators_drain_survives_a_patch(at_a: Fleet) -> None:
+    """The mark is kept in memory alone, and the reboot of the patch ends that."""
+    vm = at_a.shell.status()[0]
+    on(vm, "apt-get -qq purge skfleet-sample >/dev/null 2>&1 || true")
+    offer(vm, "1.0")
+    on(vm, "apt-get -qq update && apt-get -qq install skfleet-sample >/dev/null")
+    offer(vm, "1.1")
+    alice = {"SKFLEET_OPERATOR": "alice"}
+    assert at_a.playbook("drain", env=alice, host=vm["name"]).code == 0
+    refused = at_a.playbook("patch", rollout_ready_s=90)
+    assert refused.code != 0
+    assert f"Refused (drained): {vm['name']} is drained by an operator" in " ".join(
+        refused.output.split()
+    )
+    before = boots([vm])
+    override = {"rollout_override": ["drained"], "rollout_reason": "it is looked at"}
+    result = at_a.playbook("patch", rollout_ready_s=90, **override)
+    assert result.code == 0, result.output[-3000:]
+    assert boots([vm]) != before, "it was rebooted"
+    assert at_a.marks() == [vm["name"]]
+    assert at_a.playbook("drain", env=alice, host=vm["name"], state="serving").code == 0
+    at_a.assert_at("a")
