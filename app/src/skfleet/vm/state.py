@@ -55,7 +55,7 @@ def write(
     run: Path,
     release: str | None,
     *,
-    signatures_required: bool,
+    signatures_required: bool = False,
     stale: bool = False,
     reason: str = "",
 ) -> None:
