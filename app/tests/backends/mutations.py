@@ -27,7 +27,6 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from skfleet.backends import structure
 from skfleet.backends.sklearn import TRUSTED_TYPES
-from skfleet.errors import IntegrityError
 
 LIMIT_S = 20
 MEMORY_BYTES = 6 << 30
@@ -111,7 +110,7 @@ def outcome(data: bytes, seed: int, checked: bool) -> int:
         estimator = skops.io.loads(damage(data, chance), trusted=list(TRUSTED_TYPES))
         if checked:
             structure.check(estimator, X.shape[1], "test")
-    except (IntegrityError, Exception):  # noqa: BLE001 - the backend refuses whatever cannot be read
+    except Exception:  # noqa: BLE001 - the backend refuses whatever cannot be read
         return 1
     rows = np.random.default_rng(0).normal(3, 3, (200, X.shape[1]))
     try:
@@ -119,7 +118,7 @@ def outcome(data: bytes, seed: int, checked: bool) -> int:
             estimator.predict(rows[:count])
             if hasattr(estimator, "predict_proba"):
                 estimator.predict_proba(rows[:count])
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - counted: the process lives, and the caller gets an error
         return 2
     return 0
 
