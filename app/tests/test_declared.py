@@ -215,6 +215,11 @@ def test_the_declared_paths_are_the_health_listeners_own() -> None:
     assert {checks.readiness.path, checks.liveness.path} <= OPEN_PATHS[Listener.HEALTH]
 
 
+def test_a_dead_vm_is_ejected_before_one_request_has_used_up_its_retries() -> None:
+    edge = yaml.safe_load((REPO / "edge.yml").read_text())
+    assert edge["retries"]["attempts"] >= edge["outliers"]["consecutive_gateway_failures"]
+
+
 def test_two_listeners_of_a_move_are_told_apart_or_refused() -> None:
     from skfleet.serving import listeners
 
