@@ -13,7 +13,7 @@ import pytest
 
 from skfleet import documents
 from skfleet.builds.bundle import make_bundle
-from skfleet.builds.wheelhouse import host_tags
+from skfleet.vm.platform import host_tags
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A build on Compute Engine as docs/deploy.md names it, but for the contents.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skfleet.builds.wheelhouse import host_tags
+from skfleet.vm.platform import host_tags
 
 from .conftest import REPOSITORY, Contents
 

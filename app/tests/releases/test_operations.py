@@ -11,7 +11,6 @@ from skfleet import documents
 from skfleet.artifacts import publish
 from skfleet.artifacts.signing import Signer, Trust
 from skfleet.artifacts.store import Store
-from skfleet.builds.wheelhouse import Build
 from skfleet.errors import (
     ConfigurationError,
     DocumentError,
@@ -21,6 +20,7 @@ from skfleet.errors import (
     ObjectMissing,
 )
 from skfleet.releases import operations
+from skfleet.releases.build import Build
 from skfleet.releases.release import Pin, Release
 
 

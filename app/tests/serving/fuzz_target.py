@@ -22,9 +22,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from skfleet.artifacts.directory import read_manifest
 from skfleet.artifacts.manifest import Feature
 from skfleet.artifacts.publish import write_artefact
-from skfleet.backends.base import Model, open_backend, read_manifest
+from skfleet.backends.base import Model, open_backend
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Models, Served

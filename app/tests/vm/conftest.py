@@ -43,9 +43,9 @@ from skfleet.artifacts.manifest import Feature
 from skfleet.artifacts.publish import publish, write_artefact
 from skfleet.artifacts.store import Store
 from skfleet.builds.bundle import make_bundle
-from skfleet.builds.wheelhouse import host_tags
 from skfleet.releases.desired import Desired, DesiredEntry
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release
+from skfleet.vm.platform import host_tags
 
 REPO = Path(__file__).parents[3]
 FLEET = "test"

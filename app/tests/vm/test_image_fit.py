@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from skfleet.builds.wheelhouse import host_tags
 from skfleet.errors import VersionMismatch
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release
 from skfleet.vm import source
 from skfleet.vm.host import IMAGE_CONTRACTS
+from skfleet.vm.platform import host_tags
 
 PYTHON, PLATFORM = host_tags()
 PIN = Pin(uri="gs://bucket/object", generation=1, sha256="0" * 64)

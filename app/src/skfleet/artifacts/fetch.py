@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 from skfleet import documents
+from skfleet.artifacts.directory import read_manifest, verify_files
 from skfleet.artifacts.manifest import FILE_NAME, Manifest
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE
 from skfleet.artifacts.store import Store, crc32c
-from skfleet.backends.base import read_manifest, verify_files
 from skfleet.errors import IntegrityError, SkfleetError
 from skfleet.releases.release import Pin
 

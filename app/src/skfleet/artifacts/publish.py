@@ -24,6 +24,7 @@ import skops
 
 from skfleet import documents, outputs
 from skfleet.artifacts import compiling
+from skfleet.artifacts.directory import read_manifest
 from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import (
     FILE_NAME,
@@ -38,7 +39,7 @@ from skfleet.artifacts.manifest import (
 from skfleet.artifacts.proving import Reference, prove, with_proofs
 from skfleet.artifacts.signing import MODEL_SIGNATURE
 from skfleet.artifacts.store import Store, Stored, crc32c
-from skfleet.backends.base import Rows, load_model, read_manifest
+from skfleet.backends.base import Rows, load_model
 from skfleet.errors import DocumentError, SkfleetError
 from skfleet.releases.release import Pin
 

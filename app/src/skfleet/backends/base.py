@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from skfleet import documents
-from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
+from skfleet.artifacts.directory import read_manifest, verify_files
+from skfleet.artifacts.manifest import TOLERANCES, Manifest
 from skfleet.backends.apart import Proof
 from skfleet.backends.compare import first_difference
-from skfleet.errors import IntegrityError, ObjectMissing, VersionMismatch
+from skfleet.errors import IntegrityError, VersionMismatch
 
 Rows = Sequence[Sequence[Any]]
 
@@ -89,20 +89,6 @@ def begin_load(directory: Path, *, before_fork: bool) -> Callable[[], Model]:
     return finish
 
 
-def read_manifest(directory: Path) -> tuple[Manifest, str]:
-    """The manifest of an artefact directory, and its SHA-256: the model's identity."""
-    path = directory / FILE_NAME
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ObjectMissing(
-            f"There is no model here: {error.strerror}.",
-            where=str(path),
-            hint="Name a directory that `skfleet model train` or `skfleet-fetch model` wrote.",
-        ) from None
-    return documents.read(Manifest, data, where=str(path)), documents.sha256(data)
-
-
 def open_backend(name: str, directory: Path, manifest: Manifest) -> Backend:
     """The backend by name; its libraries are imported only here."""
     if name not in TOLERANCES:
@@ -114,26 +100,6 @@ def open_backend(name: str, directory: Path, manifest: Manifest) -> Backend:
     module = importlib.import_module(f"skfleet.backends.{name}")
     backend: Backend = module.load(directory, manifest)
     return backend
-
-
-def verify_files(directory: Path, manifest: Manifest) -> None:
-    """Every file of the manifest is there with its size and SHA-256."""
-    for entry in manifest.files:
-        path = directory / entry.name
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise IntegrityError(
-                f"File '{entry.name}' of model '{manifest.name}' cannot be read: {error.strerror}.",
-                where=str(path),
-                hint="Remove the directory from the cache; it is fetched again.",
-            ) from None
-        if len(data) != entry.size or documents.sha256(data) != entry.sha256:
-            raise IntegrityError(
-                f"File '{entry.name}' of model '{manifest.name}' is not what was published.",
-                where=str(path),
-                hint="Remove the directory from the cache; it is fetched again.",
-            )
 
 
 def verify_golden(backend: Backend, manifest: Manifest) -> None:

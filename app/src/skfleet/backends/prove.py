@@ -6,8 +6,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from skfleet.artifacts.directory import read_manifest
 from skfleet.backends.apart import NOT_HERE
-from skfleet.backends.base import open_backend, read_manifest, verify_golden
+from skfleet.backends.base import open_backend, verify_golden
 from skfleet.errors import SkfleetError, VersionMismatch
 
 

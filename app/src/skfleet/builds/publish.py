@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from skfleet import documents
 from skfleet.artifacts.store import Store
-from skfleet.builds.wheelhouse import Build, Wheelhouse
+from skfleet.builds.wheelhouse import Wheelhouse
+from skfleet.releases.build import Build
 from skfleet.releases.release import Pin
 
 

@@ -15,35 +15,20 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from skfleet import declared, documents
-from skfleet.documents import Document
 from skfleet.errors import ConfigurationError
-from skfleet.releases.release import Pin, Version
+from skfleet.vm.platform import host_tags
 
 PINS = Path("requirements/app.txt")
 # An image's own environment is a wheelhouse too: it is installed on a host without a package index.
 RUNTIME_PINS = Path("requirements/runtime.txt")
 # Model libraries that only some models need, by the pins of a build that has them.
 EXTRAS = {"onnx": Path("requirements/app-onnx.txt")}
-
-
-class Build(Document, frozen=True, kw_only=True):
-    """`builds/<version>/build.json`, written last: the build is complete."""
-
-    version: Version
-    created_at: str  # RFC 3339, UTC
-    created_by: str
-    python: str
-    platform: str
-    wheelhouse: Pin
-    size: int  # bytes
-    extras: list[str] = []  # model libraries beside the usual ones: onnx
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +40,6 @@ class Wheelhouse:
     platform: str
     path: Path
     extras: tuple[str, ...] = ()
-
-
-def host_tags() -> tuple[str, str]:
-    """(Python, platform) of this interpreter: what a wheelhouse must match to be installed."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return python, re.sub(r"[-.]", "_", sysconfig.get_platform())
 
 
 def build(repo: Path, output: Path, pins: Path = PINS) -> Wheelhouse:

@@ -388,7 +388,8 @@ def show(operator: Operator, name: str, digest: str, bucket: str) -> None:
 @json_option
 def verify(path: Path, as_json: bool) -> None:
     """Prove an artefact here: checksums, versions, and golden vectors on every backend."""
-    from skfleet.backends.base import open_backend, read_manifest, verify_files, verify_golden
+    from skfleet.artifacts.directory import read_manifest, verify_files
+    from skfleet.backends.base import open_backend, verify_golden
 
     manifest, digest = read_manifest(path)
     verify_files(path, manifest)

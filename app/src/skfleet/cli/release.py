@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from skfleet.builds.publish import list_builds, publish_bundle
-from skfleet.builds.wheelhouse import Build
 from skfleet.cli.context import (
     SIGNING_KEY,
     Operator,
@@ -24,6 +23,7 @@ from skfleet.cli.context import (
 )
 from skfleet.errors import ConfigurationError, ObjectMissing
 from skfleet.releases import capacity, operations
+from skfleet.releases.build import Build
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release, check_name
 from skfleet.settings import Settings, release_settings
 

@@ -13,7 +13,7 @@ from skfleet.artifacts.fetch import model_resources
 from skfleet.artifacts.manifest import Latest, Manifest
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE
 from skfleet.artifacts.store import Store, Stored
-from skfleet.builds.wheelhouse import EXTRAS, Build
+from skfleet.builds.wheelhouse import EXTRAS
 from skfleet.errors import (
     ConfigurationError,
     DocumentError,
@@ -21,6 +21,7 @@ from skfleet.errors import (
     LostRace,
     ObjectMissing,
 )
+from skfleet.releases.build import Build
 from skfleet.releases.desired import Desired, DesiredEntry
 from skfleet.releases.release import AppPin, ModelPin, Pin, Release, check_name
 from skfleet.settings import release_settings

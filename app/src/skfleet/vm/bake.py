@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 from skfleet import documents
+from skfleet.artifacts.directory import read_manifest
 from skfleet.artifacts.fetch import fetch_object, model_resources
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE, Trust
 from skfleet.artifacts.store import Store
-from skfleet.backends.base import read_manifest
 from skfleet.errors import ConfigurationError, IntegrityError, SkfleetError
 from skfleet.releases.release import Release
 from skfleet.vm import fallback, files, playbook, source

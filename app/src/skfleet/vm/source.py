@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from skfleet import documents
-from skfleet.builds.wheelhouse import host_tags
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable, VersionMismatch
 from skfleet.releases.desired import Desired
 from skfleet.releases.release import Release, check_name
 from skfleet.vm.host import IMAGE_CONTRACTS, Host
 from skfleet.vm.metadata import Fleet
+from skfleet.vm.platform import host_tags
 
 if TYPE_CHECKING:
     from skfleet.artifacts.store import Store
