@@ -27,7 +27,7 @@ from skfleet_bench.cases import CASES, LINEAR
 from skfleet_bench.contenders import CONTENDERS
 from skfleet_bench.measure import WARM_S, Figures
 from skfleet_local import edge, processes
-from skfleet_local.compute.autoscaler import TICKS, cpu_ticks
+from skfleet_local.compute.cpu import TICKS, cpu_ticks
 from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run

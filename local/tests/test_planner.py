@@ -21,8 +21,8 @@ from skfleet import documents
 from skfleet.errors import ConfigurationError
 from skfleet_loadtest import verdict as verdicts
 from skfleet_local import decisions
+from skfleet_local.autoscaler import LOOK_S, Autoscaling
 from skfleet_local.cli import main
-from skfleet_local.compute.autoscaler import LOOK_S, Autoscaling
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.planner import curve, day, evidence, prices, sizing
 from skfleet_local.planner.evidence import Measured
@@ -256,11 +256,8 @@ def test_the_live_autoscaler_says_the_same_of_the_same_cpu(monkeypatch: pytest.M
     forms = simulated._resources
     group = {**forms.groups[day.GROUP], "targetSize": simulated._begin_with()}
     resources = Resources(groups={day.GROUP: group}, autoscalers=forms.autoscalers)
-    live = Autoscaling(Path("/nowhere"), resources, 1.0)
     now_used: dict[str, float] = {}
-    monkeypatch.setattr(
-        Autoscaling, "_utilisation", lambda self, running: lambda item, now: now_used[item.name]
-    )
+    live = Autoscaling(resources, 1.0, lambda items, now: [now_used[item.name] for item in items])
     said = []
     for now, used in seen:
         now_used = {f"vm-{number:05}": share for number, share in enumerate(used)}

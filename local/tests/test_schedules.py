@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from skfleet_local.compute.autoscaler import policy, scheduled
+from skfleet_local.autoscaler import policy, scheduled
 from skfleet_local.schedules import Schedule, minimum
 
 

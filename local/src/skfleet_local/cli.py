@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 
-from skfleet.errors import SkfleetError
+from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
 from skfleet_local.failing import failing_well
-from skfleet_local.planner.command import plan
+from skfleet_local.planner.command import planning_options, print_plan
 from skfleet_local.run import current, repository
 
 
@@ -382,6 +382,7 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     from skfleet.artifacts.store import Store
     from skfleet.rollouts.evidence import Evidence
     from skfleet_local.replay.run import Replay
+    from skfleet_local.replay_fleet import ReplayFleet
 
     run = current()
     run.require_state()
@@ -394,7 +395,12 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     record = documents.read(Evidence, data, where=evidence)
     releases = dict(item.split("=", 1) for item in stand_ins if "=" in item)
     again = Replay(
-        run, repository(), record, record.seed if seed is None else seed, click.echo, releases
+        ReplayFleet(run),
+        repository(),
+        record,
+        record.seed if seed is None else seed,
+        click.echo,
+        releases,
     )
     found = again()
     for line in found:
@@ -404,7 +410,42 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     click.echo(f"same      {record.verdict}, step by step")
 
 
-main.add_command(plan)
+@main.command()
+@planning_options
+@click.option("--measure", is_flag=True, help="Run that load test on the local fleet first.")
+@click.option(
+    "--measure-rate", type=click.IntRange(8), default=400, show_default=True, help="Its last step."
+)
+@click.option("--measure-seconds", type=click.IntRange(40), default=160, show_default=True)
+@failing_well
+def plan(
+    measure: bool,
+    measure_rate: int,
+    measure_seconds: int,
+    evidence: tuple[Path, ...],
+    **asked: Any,
+) -> None:
+    """VMs, zones, autoscaler and cost for a load, from measured capacity: `skfleet plan`, with --measure.
+
+    Exit code 1: the simulated day does not hold. 2: no fleet does what is asked, and why.
+    """
+    from skfleet_local import measure as measuring
+
+    if measure == bool(evidence):
+        raise ConfigurationError(
+            "A plan needs to know what a VM takes, from one source.",
+            where="--from, --measure",
+            hint="--from loadtest/results/RUN of `make loadtest PROFILE=steps VMS=N`, or --measure on "
+            "the fleet of `make up`.",
+        )
+    checkout = repository()
+
+    def load_tests() -> tuple[Path, ...]:
+        if measure:
+            return (measuring.measure(current(), checkout, measure_rate, measure_seconds),)
+        return evidence
+
+    print_plan(checkout, load_tests, **asked)
 
 
 @main.command()

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 
 from skfleet_local.edge import HealthCheck
 
+# What Google needs from the decision to create a VM to its boot.
+PROVISION_S = 2.0
+# A group that failed to create a VM tries again, and waits longer each time.
+FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -55,6 +60,11 @@ def resize(target: int, members: Sequence[Member], zones: Sequence[str]) -> Chan
             count[fullest] -= 1
         delete.append(victim.name)
     return Change(tuple(create), tuple(delete))
+
+
+def retry_after(attempt: int) -> float:
+    """Seconds (the cloud's) until a group tries again after so many failures."""
+    return float(min(FIRST_RETRY_S * 2 ** max(0, attempt - 1), LONGEST_RETRY_S))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
+from skfleet_local import autoscaler
 from skfleet_local.accounts import PROJECT, Account
 from skfleet_local.cloud.errors import ApiError, errors_middleware
 from skfleet_local.cloud.tokens import Refused, Tokens, bearer
-from skfleet_local.compute import autoscaler, forms
+from skfleet_local.compute import forms
 from skfleet_local.compute.group import ControlLoop
 from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance

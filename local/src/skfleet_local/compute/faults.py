@@ -14,9 +14,6 @@ import msgspec
 from skfleet_local.accounts import PROJECT
 from skfleet_local.compute.project import REGION, ZONES
 
-# A group tries again, and waits longer each time; in the cloud's seconds.
-FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
-
 Code = Literal["QUOTA_EXCEEDED", "ZONE_RESOURCE_POOL_EXHAUSTED", "INTERNAL_ERROR"]
 
 
@@ -83,11 +80,6 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             return None
         self.api.times -= 1
         return self.api
-
-
-def retry_after(attempt: int) -> float:
-    """Seconds (the cloud's) until a group tries again after so many failures."""
-    return float(min(FIRST_RETRY_S * 2 ** max(0, attempt - 1), LONGEST_RETRY_S))
 
 
 def error(code: str, zone: str, limit: int | None) -> dict[str, Any]:

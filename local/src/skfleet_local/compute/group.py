@@ -23,9 +23,10 @@ import aiohttp
 from skfleet_local import decisions, envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
+from skfleet_local.autoscaler import Autoscaling
 from skfleet_local.cloud.metadata import Facts
-from skfleet_local.compute import faults, forms
-from skfleet_local.compute.autoscaler import Autoscaling
+from skfleet_local.compute import forms
+from skfleet_local.compute.cpu import CpuMeter
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.decisions import Liveness, Member
@@ -36,8 +37,6 @@ from skfleet_local.vm import Vm
 
 TICK_S = 0.1
 SHARE_S = 0.3  # between looks at what VMs that boot have begun
-# What Google needs from the decision to create a VM to its boot; scaled like everything else.
-PROVISION_S = 2.0
 
 OpenSite = Callable[[Instance], Awaitable[None]]
 CloseSite = Callable[[str], Awaitable[None]]
@@ -58,7 +57,7 @@ class ControlLoop:
     # Seeded, so that a run's names are the same every time.
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     liveness: dict[str, Liveness] = field(default_factory=dict)
-    _scaling: Autoscaling = field(init=False)
+    _scaling: Autoscaling[Instance] = field(init=False)
     _busy: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class ControlLoop:
     _saved: bytes = b""
 
     def __post_init__(self) -> None:
-        self._scaling = Autoscaling(self.run.root, self.resources, self.time_scale)
+        self._scaling = Autoscaling(self.resources, self.time_scale, CpuMeter(self.run.root))
 
     async def loop(self) -> None:
         """For ever."""
@@ -214,7 +213,7 @@ class ControlLoop:
             instance.attempts, instance.error = 0, ""
             return False
         instance.attempts, instance.error = instance.attempts + 1, code
-        instance.due = now + faults.retry_after(instance.attempts) / self.time_scale
+        instance.due = now + decisions.retry_after(instance.attempts) / self.time_scale
         self._event(instance, "refused", code)
         return True
 
@@ -267,7 +266,7 @@ class ControlLoop:
             address=address,
             group=group,
             template=self._template(group),
-            due=now + PROVISION_S / self.time_scale,
+            due=now + decisions.PROVISION_S / self.time_scale,
             created=now,
             reason=f"the target size is {form['targetSize']}",
         )
@@ -332,7 +331,7 @@ class ControlLoop:
             instance.created = now
             instance.recreated += 1
             instance.guest_attributes = {}
-            instance.phase, instance.due = "build", now + PROVISION_S / self.time_scale
+            instance.phase, instance.due = "build", now + decisions.PROVISION_S / self.time_scale
 
     def _begin(self, instance: Instance, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside the loop, one thing at a time for each VM."""

@@ -1,7 +1,7 @@
 """A day of the planned fleet, minute by minute, with a zone or a VM lost at its peak.
 
-What the group does is decided by the live stand-in's own code: `compute.autoscaler.Autoscaling` is the
-same object with another source of utilisations, `decisions.resize` and `decisions.heal` are the same
+What the group does is decided by the emulator's own code: `autoscaler.Autoscaling` is the same object with
+another source of utilisations, `decisions.resize` and `decisions.heal` are the same
 functions. Simulated is what they look at: traffic by the curve with seeded noise, VMs that take their
 time to boot, utilisation and p90 by the measured queue.
 """
@@ -13,18 +13,14 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from skfleet_local import decisions
-from skfleet_local.compute import faults
-from skfleet_local.compute.autoscaler import Autoscaling
-from skfleet_local.compute.group import PROVISION_S
-from skfleet_local.compute.model import Instance, Resources
-from skfleet_local.decisions import Liveness, Member
+from skfleet_local.autoscaler import Autoscaling
+from skfleet_local.decisions import PROVISION_S, Liveness, Member
 from skfleet_local.planner.curve import DAY_S
 from skfleet_local.planner.sizing import Ask, Size, Survive, Vm
 
@@ -53,6 +49,34 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float  # that the simulation took
 
 
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """A VM of the planned fleet."""
+
+    name: str
+    zone: str
+    created: float
+    due: float  # when the phase ends
+    phase: Literal["build", "run", "drain", "stop"] = "build"
+    booted: float = 0.0
+    leaves: bool = False  # the group deletes it
+    attempts: int = 0  # to make it, that have failed since the last one that did not
+
+
+@dataclass(slots=True)
+class Resources:
+    """The planned fleet as an autoscaler sees it."""
+
+    groups: dict[str, dict[str, Any]]
+    autoscalers: dict[str, dict[str, Any]]
+    instances: dict[str, Instance] = field(default_factory=dict)
+
+    def of_group(self, group: str) -> list[Instance]:
+        """All of them; there is one group."""
+        del group
+        return list(self.instances.values())
+
+
 @dataclass(slots=True)
 class Simulation:
     """One day. `drain_s`: what a VM that leaves is paid for while its connections end."""
@@ -64,7 +88,7 @@ class Simulation:
     seed: int = 1
     said: list[tuple[float, str]] = field(default_factory=list)  # by the autoscaler
     _resources: Resources = field(init=False)
-    _scaling: Autoscaling = field(init=False)
+    _scaling: Autoscaling[Instance] = field(init=False)
     _random: random.Random = field(init=False)
     _zones: tuple[str, ...] = field(init=False)
     _serving: dict[str, float] = field(default_factory=dict)  # VM → `_given` when it began
@@ -109,7 +133,7 @@ class Simulation:
                 }
             },
         )
-        self._scaling = Autoscaling(Path(), self._resources, 1.0, self._utilisation)
+        self._scaling = Autoscaling(self._resources, 1.0, self._utilisations)
 
     def __call__(self) -> Day:
         """The whole of it; the same for the same seed."""
@@ -118,7 +142,7 @@ class Simulation:
         group["targetSize"] = self._begin_with()
         self._resize(0.0)
         for item in list(self._moving.values()):  # the day begins with a fleet that serves
-            item.phase, item.action, item.booted = "run", "NONE", -DAY_S
+            item.phase, item.booted = "run", -DAY_S
             self._serving[item.name] = 0.0
         self._moving.clear()
         requests = vm_seconds = 0.0
@@ -186,6 +210,9 @@ class Simulation:
         wanted = math.ceil(self.ask.rps * self.ask.curve(0.0) / self.size.rate_a_vm_normally)
         return min(max(wanted, self.size.autoscaler.min), self.size.autoscaler.max)
 
+    def _utilisations(self, instances: Sequence[Instance], now: float) -> list[float | None]:
+        return [self._utilisation(instance, now) for instance in instances]
+
     def _utilisation(self, instance: Instance, now: float) -> float | None:
         """As the live one measures: the mean since its last look, without requests while it boots."""
         if self._look[0] != now:
@@ -212,7 +239,7 @@ class Simulation:
             self._serving.pop(item.name, None)
             self._booting.pop(item.name, None)
             if decisions.heal(False, Liveness(was_healthy=True), now - item.booted, None):
-                item.action, item.phase, item.attempts = "RECREATING", "build", 0
+                item.phase, item.attempts = "build", 0
                 item.due = now + PROVISION_S
                 self._moving[item.name] = item
 
@@ -227,9 +254,9 @@ class Simulation:
             if item.phase == "build" and item.zone == self._lost_zone:
                 # As a stockout: the group tries again, later and later.
                 item.attempts += 1
-                item.due = now + faults.retry_after(item.attempts)
+                item.due = now + decisions.retry_after(item.attempts)
             elif item.phase == "build":
-                item.phase, item.action, item.booted = "run", "VERIFYING", now
+                item.phase, item.booted = "run", now
                 self._booting[item.name] = now + self.ask.boot_s
                 del self._moving[item.name]
             else:
@@ -238,7 +265,7 @@ class Simulation:
 
     def _resize(self, now: float) -> None:
         target = int(self._resources.groups[GROUP]["targetSize"])
-        staying = [i for i in self._resources.instances.values() if i.action != "DELETING"]
+        staying = [i for i in self._resources.instances.values() if not i.leaves]
         if len(staying) != target:
             members = [Member(i.name, i.zone, i.created, i.name in self._serving) for i in staying]
             change = decisions.resize(target, members, self._zones)
@@ -250,15 +277,14 @@ class Simulation:
     def _create(self, zone: str, now: float) -> None:
         self._names += 1
         name = f"vm-{self._names}"
-        made: dict[str, Any] = {"name": name, "id": self._names, "zone": zone, "created": now}
         self._resources.instances[name] = self._moving[name] = Instance(
-            **made, address="", group=GROUP, template="", due=now + PROVISION_S
+            name=name, zone=zone, created=now, due=now + PROVISION_S
         )
 
     def _delete(self, item: Instance, now: float) -> None:
         self._serving.pop(item.name, None)
         self._booting.pop(item.name, None)
         drains = item.phase == "run"
-        item.action, item.phase = "DELETING", "drain" if drains else "stop"
+        item.leaves, item.phase = True, "drain" if drains else "stop"
         item.due = now + (self.drain_s if drains else 0.0)
         self._moving[item.name] = item

@@ -18,7 +18,7 @@ import numpy as np
 from skfleet import documents
 from skfleet.documents import Document
 from skfleet.errors import ConfigurationError, DocumentError
-from skfleet_local.compute.autoscaler import VCPUS
+from skfleet_local.autoscaler import VCPUS
 from skfleet_local.planner.queueing import Point
 
 VERDICT, CPU = "verdict.json", "vm-cpu.json"

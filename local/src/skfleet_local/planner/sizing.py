@@ -14,8 +14,8 @@ from enum import StrEnum
 import msgspec
 
 from skfleet.errors import ConfigurationError
-from skfleet_local.compute.autoscaler import LOOK_S, STABILISATION_S
-from skfleet_local.compute.group import PROVISION_S
+from skfleet_local.autoscaler import LOOK_S, STABILISATION_S
+from skfleet_local.decisions import PROVISION_S
 from skfleet_local.planner.curve import Curve
 from skfleet_local.planner.evidence import Measured
 from skfleet_local.planner.queueing import Station

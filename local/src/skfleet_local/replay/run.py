@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from skfleet import documents
 from skfleet.ansible_data import unsafe_yaml
@@ -18,8 +18,6 @@ from skfleet.artifacts.store import Store
 from skfleet.errors import ObjectMissing
 from skfleet.releases import operations
 from skfleet.rollouts.evidence import Evidence
-from skfleet_local import client, status
-from skfleet_local.compute.project import BUCKET, FLEET
 from skfleet_local.replay.record import (
     NotReplayable,
     cast,
@@ -30,18 +28,29 @@ from skfleet_local.replay.record import (
     settings_between,
     went_on,
 )
-from skfleet_local.run import Run
 
 REST_S = 300.0
 PLUGINS = Path(__file__).parent / "callback"
 Say = Callable[[str], None]
 
 
+class Fleet(Protocol):
+    """The fleet that a rollout is replayed on."""
+
+    directory: Path  # of its run
+    bucket: str  # gs://BUCKET
+    name: str
+    environment: Mapping[str, str]  # of its clients
+
+    def vms(self) -> Sequence[Mapping[str, Any]]:
+        """Its VMs: `name`, `zone`, `action`, and the health that each load balancer sees."""
+
+
 @dataclass
 class Replay:
     """One replay on a running fleet. `releases`: recorded id → the one that stands for it here."""
 
-    run: Run
+    fleet: Fleet
     repository: Path
     record: Evidence
     seed: int
@@ -53,7 +62,7 @@ class Replay:
         record = self.record
         readable(record)
         options(record)  # before anything is done
-        os.environ.update(self.environment)
+        os.environ.update(self.fleet.environment)
         before, target = self._releases()
         planned = [vm for batch in record.plan["batches"] for vm in batch["vms"]]
         self._rest(len(planned))
@@ -63,7 +72,7 @@ class Replay:
             self._rest(len(planned))
         if self._desired() != before:
             raise NotReplayable(f"The fleet cannot be brought to '{before}'.", where=record.id)
-        names = cast(record, status.fleet(self.run)["vms"])
+        names = cast(record, self.fleet.vms())
         for theirs, ours in names.items():
             self.say(f"cast      {theirs} is {ours}")
         self._predecessors(target)
@@ -81,21 +90,16 @@ class Replay:
         return said
 
     @property
-    def environment(self) -> dict[str, str]:
-        """client.env."""
-        return self.run.client_environment()
-
-    @property
     def _evidence(self) -> Path:
-        return self.run.root / "replay"
+        return self.fleet.directory / "replay"
 
     # Before
 
     def _store(self) -> Store:
-        return Store(self.environment["SKFLEET_STORAGE_ENDPOINT"])
+        return Store(self.fleet.environment["SKFLEET_STORAGE_ENDPOINT"])
 
     def _desired(self) -> str:
-        there = operations.read_desired(self._store(), f"gs://{BUCKET}", FLEET)
+        there = operations.read_desired(self._store(), self.fleet.bucket, self.fleet.name)
         return there[0].current.release if there else ""
 
     def _releases(self) -> tuple[str, str]:
@@ -119,7 +123,7 @@ class Replay:
             command = [sys.executable, "-m", "skfleet.cli", "release", "create"]
             done = subprocess.run(
                 [*command, "--from", before, "--id", made, *options],
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.fleet.environment},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -131,7 +135,7 @@ class Replay:
 
     def _exists(self, name: str) -> bool:
         try:
-            operations.load(self._store(), f"gs://{BUCKET}", name)
+            operations.load(self._store(), self.fleet.bucket, name)
         except ObjectMissing:
             return False
         return True
@@ -145,25 +149,23 @@ class Replay:
         }.get(name)
         if recorded is None or not self._exists(name):
             return ""
-        here, _ = operations.load(self._store(), f"gs://{BUCKET}", name)
+        here, _ = operations.load(self._store(), self.fleet.bucket, name)
         found = json.loads(documents.write(here))
         return name if all(found.get(key) == value for key, value in recorded.items()) else ""
 
     def _rest(self, vms: int) -> None:
         """Exactly as many VMs as the record has, all of them serving."""
-        session = client.session()
-        url = f"{self.run.require_state().addresses.admin_url}/fleet"
         deadline = time.monotonic() + REST_S
-        found: list[Mapping[str, Any]] = []
+        found: Sequence[Mapping[str, Any]] = []
         while time.monotonic() < deadline:
-            found = session.get(url, timeout=5).json()["vms"]
+            found = self.fleet.vms()
             ready = [vm for vm in found if vm["external"] == vm["internal"] == "HEALTHY"]
             if len(found) == len(ready) == vms and all(vm["action"] == "NONE" for vm in found):
                 return
             time.sleep(0.5)
         raise NotReplayable(
             f"The record wants {vms} VMs that serve; after {REST_S:.0f} s there are {len(found)}.",
-            where=str(self.run.root),
+            where=str(self.fleet.directory),
             hint=f"`skfleet-local scale {vms}`; `skfleet-local status` says what ails them.",
         )
 
@@ -226,7 +228,7 @@ class Replay:
             cwd=self.repository,
             env={
                 **os.environ,
-                **self.environment,
+                **self.fleet.environment,
                 "PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}",
                 "ANSIBLE_CALLBACK_PLUGINS": plugins,
                 "SKFLEET_INJECT": json.dumps(injection),

@@ -1,42 +1,64 @@
-"""Regional autoscalers: what the group's VMs use of their CPU, and the size that follows from it.
+"""Regional autoscalers: the size that follows from what a group's VMs use of their CPU.
 
-The decision is `decisions.recommend` and `decisions.scale`; here it is measured and carried out.
+The decision is `decisions.recommend` and `decisions.scale`; here it is made for each
+autoscaler when it is time. No clock and no I/O: the emulator's control loop and the planner's simulated
+day run the same object.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from skfleet_local import decisions, processes, schedules
-from skfleet_local.compute.model import Instance, Resources
+from skfleet_local import decisions, schedules
 from skfleet_local.decisions import Scaling
 from skfleet_local.schedules import Schedule
 
 # Google looks at VMs' metrics every minute or so; scaled like everything else.
 LOOK_S = 60.0
 STABILISATION_S = 600.0
-VCPUS = 2  # of the template's machine type
-TICKS = os.sysconf("SC_CLK_TCK")
+VCPUS = 2  # of a VM, where nothing says how many
+
+
+class Vm(Protocol):
+    """What an autoscaler must know of a VM."""
+
+    @property
+    def phase(self) -> str:
+        """`run`: it has booted."""
+
+    @property
+    def booted(self) -> float:
+        """When, in the clock of `step`."""
+
+
+V = TypeVar("V", bound=Vm)
+VmOf = TypeVar("VmOf", bound=Vm, covariant=True)
+
+
+class Resources(Protocol[VmOf]):
+    """A project's groups and autoscalers, by name and in their published form."""
+
+    groups: dict[str, dict[str, Any]]
+    autoscalers: dict[str, dict[str, Any]]
+
+    def of_group(self, group: str) -> Sequence[VmOf]:
+        """The group's VMs."""
 
 
 @dataclass(slots=True)
-class Autoscaling:
-    """The control loop of all autoscalers. `root`: the run directory, by which VMs' processes are found.
+class Autoscaling(Generic[V]):
+    """The control loop of all autoscalers.
 
-    `measure`: another source of a VM's utilisation, for a simulation: everything else is the same there.
+    `utilisations`: the share of its CPU that each of these VMs used since the last call; None: unknown.
     """
 
-    root: Path
-    resources: Resources
+    resources: Resources[V]
     time_scale: float
-    measure: Callable[[Instance, float], float | None] | None = None
+    utilisations: Callable[[Sequence[V], float], Sequence[float | None]]
     _looked: float = float("-inf")
-    _ticks: dict[str, tuple[float, int]] = field(default_factory=dict)
     _history: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def step(self, now: float) -> list[str]:
@@ -71,13 +93,9 @@ class Autoscaling:
         look: bool,
     ) -> None:
         if look:
-            measure = self.measure or self._utilisation(processes.by_vm(self.root))
-            serving = [i for i in self.resources.of_group(group["name"]) if i.phase == "run"]
-            samples = [
-                (used, now - item.booted)
-                for item in serving
-                if (used := measure(item, now)) is not None
-            ]
+            serving = [vm for vm in self.resources.of_group(group["name"]) if vm.phase == "run"]
+            found = zip(self.utilisations(serving, now), serving, strict=True)
+            samples = [(used, now - vm.booted) for used, vm in found if used is not None]
             form["_utilisations"] = decisions.counted(samples, int(group["targetSize"]), scaling)
         size, reason = decisions.recommend(form.get("_utilisations", []), scaling)
         form["recommendedSize"], form["_reason"] = size, reason
@@ -95,21 +113,6 @@ class Autoscaling:
             stabilisation_s=found.stabilisation_s / self.time_scale,
             scale_in_window_s=found.scale_in_window_s / self.time_scale,
         )
-
-    def _utilisation(
-        self, running: dict[str, list[processes.Process]]
-    ) -> Callable[[Instance, float], float | None]:
-        """Share of a VM's CPU since the last look; None at the first."""
-
-        def since(instance: Instance, now: float) -> float | None:
-            ticks = sum(map(cpu_ticks, running.get(instance.name, [])))
-            before = self._ticks.get(instance.name)
-            self._ticks[instance.name] = (now, ticks)
-            if before is None or ticks < before[1] or now <= before[0]:
-                return None
-            return (ticks - before[1]) / TICKS / (now - before[0]) / VCPUS
-
-        return since
 
 
 def policy(form: dict[str, Any], stabilisation_s: float) -> Scaling:
@@ -153,13 +156,3 @@ def scheduled(form: dict[str, Any], scaling: Scaling, now: float) -> tuple[Scali
         return scaling, ""
     low = min(wanted, scaling.maximum)
     return dataclasses.replace(scaling, minimum=low), f"schedule '{name}' asks for {wanted}"
-
-
-def cpu_ticks(process: processes.Process) -> int:
-    """What it used so far, in TICKS a second; none once it ended."""
-    try:
-        stat = Path(f"/proc/{process.pid}/stat").read_bytes()
-    except OSError:
-        return 0
-    fields = stat.rpartition(b")")[2].split()
-    return int(fields[11]) + int(fields[12])

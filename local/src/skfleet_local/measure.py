@@ -19,7 +19,8 @@ from skfleet import documents
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import client, processes, status
 from skfleet_local.accounts import ACCOUNTS
-from skfleet_local.compute.autoscaler import TICKS, VCPUS, cpu_ticks
+from skfleet_local.autoscaler import VCPUS
+from skfleet_local.compute.cpu import TICKS, cpu_ticks
 from skfleet_local.compute.project import AUTOSCALER
 from skfleet_local.planner.evidence import CPU, VmCpu
 from skfleet_local.processes import Process
