@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from skfleet_local import status
@@ -18,7 +19,7 @@ class ReplayFleet:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.directory = run.root
-        self.environment = run.client_environment()
+        self.environment: Mapping[str, str] = run.client_environment()
 
     def vms(self) -> list[dict[str, Any]]:
         """What the status shows of them."""
