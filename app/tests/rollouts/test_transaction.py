@@ -1,7 +1,7 @@
 """A rollout as a transaction over lease, desired release and VMs, whatever happens in its middle.
 
-Hypothesis drives real decisions (`skfleet.rollouts`, the playbooks' filters) through controllers that die or
-sleep at any task boundary, VMs that reboot, heal, come and go, leases that expire, and unlock.
+Hypothesis drives real decisions (`skfleet.rollouts`, the playbooks' filters) through controllers
+that die or sleep at any task boundary, VMs that reboot, heal, come and go, leases that expire, and unlock.
 """
 
 from __future__ import annotations

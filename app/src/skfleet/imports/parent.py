@@ -31,7 +31,7 @@ ENVIRONMENT = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", 
 
 
 class Child:
-    """One run of `skfleet.imports.child`: `restrictions`, then `answer`. Nothing of it is left at the end."""
+    """One run of `skfleet.imports.child`: `restrictions`, then `answer`. Nothing of it stays."""
 
     def __init__(self, where: str, max_bytes: int) -> None:
         self._where = where
