@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-REQUIREMENTS := $(wildcard requirements/*.txt) app/pyproject.toml local/pyproject.toml
+REQUIREMENTS := $(wildcard requirements/*.txt) $(wildcard */pyproject.toml)
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -78,7 +78,7 @@ pins: venv ## Resolve requirements/*.in again, hashes included
 
 # What commands wrote for their user. Results of load tests are in loadtest/results.
 KEPT := models rollouts
-SOURCES := app local loadtest bench playbooks packer terraform molecule roles inventories
+SOURCES := app ops local testing loadtest bench playbooks packer terraform molecule roles inventories
 
 clean: ## End the fleet and remove what make made; models, rollouts and results stay
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi

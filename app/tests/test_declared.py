@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from skfleet import declared
-from skfleet.builds import wheelhouse
 from skfleet.errors import ConfigurationError, DocumentError
-from skfleet.rollouts import gate
 from skfleet.settings import KEEPALIVE_MARGIN_S, Settings
+from skfleet_operator.builds import wheelhouse
+from skfleet_operator.rollouts import gate
 
 REPO = Path(__file__).parents[2]
 
@@ -283,8 +283,8 @@ def test_the_unit_and_the_agent_follow(other: Path) -> None:
 PORTS = [*declared.declared().edge.ports()]
 OBJECTIVE_MS = round(declared.declared().slo.objectives.latency.threshold_ms)
 # What runs, or decides for what runs. The tests of the service have ports of their own (their conftest).
-CODE = ("app/src", "local", "loadtest", "bench", "playbooks", "roles", "molecule", "packer", "terraform",
-        "inventories", ".github")  # fmt: skip
+CODE = ("app/src", "ops/src", "local", "loadtest", "bench", "playbooks", "roles", "molecule", "packer",
+        "terraform", "inventories", ".github")  # fmt: skip
 SUFFIXES = {
     ".py",
     ".yml",

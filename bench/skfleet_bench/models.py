@@ -62,8 +62,8 @@ def _estimator(name: str) -> Any:
 
 
 def _train(name: str, directory: Path) -> None:
-    from skfleet.artifacts.publish import write_artefact
-    from skfleet.examples import flight_delay
+    from skfleet_operator.examples import flight_delay
+    from skfleet_operator.models.publish import write_artefact
 
     training, held_out = flight_delay.split(flight_delay.load_flights())
     estimator = _estimator(name).fit(training.rows, training.late)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import gevent
 import msgspec
 
-from skfleet.client import tokens
 from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet_operator.client import tokens
 
 # A token is renewed after this part of its life, so that a slow identity provider is no failed request.
 RENEW_AT = 0.8

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from skfleet import documents
-from skfleet.artifacts.manifest import FILE_NAME, TOLERANCES, Manifest
 from skfleet.backends import sklearn as sklearn_backend
+from skfleet.documents.manifest import FILE_NAME, TOLERANCES, Manifest
 from skfleet.errors import ConfigurationError
-from skfleet.examples import flight_delay
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights
+from skfleet_operator.examples import flight_delay
 
 ROWS = 1000
 SEED = 2013

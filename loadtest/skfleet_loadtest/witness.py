@@ -21,14 +21,14 @@ from typing import Any
 import aiohttp
 
 from skfleet.artifacts.fetch import fetch_model
-from skfleet.artifacts.manifest import TOLERANCES
 from skfleet.artifacts.store import Store
 from skfleet.backends import load_model
 from skfleet.backends.compare import same_label
+from skfleet.documents.manifest import TOLERANCES
 from skfleet.errors import SkfleetError
-from skfleet.releases import operations
 from skfleet_loadtest.histogram import Histogram, merged
 from skfleet_loadtest.slo import read_edge, read_slo
+from skfleet_operator.releases import operations
 
 SAMPLES = 20
 # Nobody waits longer: the load balancers' own timeout is shorter.

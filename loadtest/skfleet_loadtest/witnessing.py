@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from skfleet.artifacts.store import Store
-from skfleet.client import tokens
 from skfleet.errors import ConfigurationError
 from skfleet.settings import Settings
 from skfleet_loadtest import slo
 from skfleet_loadtest.witness import Door, Expected, Witness, record
+from skfleet_operator.client import tokens
 
 # How far the rate may be from what was asked for a run that counts.
 HELD = 0.02

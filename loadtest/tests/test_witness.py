@@ -22,13 +22,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
 from skfleet import documents
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import publish, write_artefact
 from skfleet.artifacts.store import Store
+from skfleet.documents.manifest import Feature
+from skfleet.documents.release import AppPin, ModelPin, Pin
 from skfleet.errors import SkfleetError
-from skfleet.releases import operations
-from skfleet.releases.release import AppPin, ModelPin, Pin
 from skfleet_loadtest.witness import Door, Expected, Witness
+from skfleet_operator.models.publish import publish, write_artefact
+from skfleet_operator.releases import operations
 
 FEATURES = [Feature(name=f"f{i}", low=-9, high=9) for i in range(3)]
 
@@ -79,7 +79,7 @@ def served(directory: Path, artefact: Path, name: str) -> Iterator[str]:
     options = ["--port-iap", "--port-internal", "--port-health", "--port-metrics"]
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "skfleet.cli", "serve", "--bind", "127.0.0.1", "--workers", "1",
+            sys.executable, "-m", "skfleet_operator.cli", "serve", "--bind", "127.0.0.1", "--workers", "1",
             "--models", f"m={artefact}", "--release", name,
             "--identity-dir", str(identity), "--run-dir", str(directory),
             *(word for pair in zip(options, map(str, ports), strict=True) for word in pair),

@@ -10,19 +10,6 @@ from typing import Any
 import pytest
 import requests
 
-from skfleet.compute import client as compute_client
-from skfleet.compute.client import Compute
-from skfleet.compute.errors import (
-    ComputeForbidden,
-    ComputeMissing,
-    ComputeRefused,
-    ComputeUnavailable,
-    FingerprintChanged,
-    QuotaExceeded,
-    Stockout,
-    of_answer,
-    of_errors,
-)
 from skfleet_local import client
 from skfleet_local.accounts import ACCOUNTS, PROJECT
 from skfleet_local.addresses import METADATA_PORT
@@ -35,6 +22,19 @@ from skfleet_local.compute.project import (
     REGION,
     TEMPLATE,
     Links,
+)
+from skfleet_operator.compute import client as compute_client
+from skfleet_operator.compute.client import Compute
+from skfleet_operator.compute.errors import (
+    ComputeForbidden,
+    ComputeMissing,
+    ComputeRefused,
+    ComputeUnavailable,
+    FingerprintChanged,
+    QuotaExceeded,
+    Stockout,
+    of_answer,
+    of_errors,
 )
 
 from .discovery import Witness, answer_faults, request_faults

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skfleet.builds.wheelhouse import RUNTIME_PINS
 from skfleet.errors import SkfleetError
 from skfleet_local import image
 from skfleet_local.addresses import Addresses
 from skfleet_local.run import Run
 from skfleet_local.vm import Vm
+from skfleet_operator.builds.wheelhouse import RUNTIME_PINS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

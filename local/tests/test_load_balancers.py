@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from skfleet.artifacts.store import Store
 from skfleet.declared import declared
-from skfleet.rollouts import lease
 from skfleet.serving.identity import IAP_HINT
 from skfleet_local import keys, processes
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE
 from skfleet_local.cloud.iap import SIGN_IN
 from skfleet_local.cloud.tokens import IAP_ISSUER, Tokens
 from skfleet_local.compute.project import BUCKET, FLEET, iap_audience
+from skfleet_operator.rollouts import lease
 
 pytestmark = pytest.mark.fleet
 

@@ -25,14 +25,14 @@ import requests
 from aiohttp import web
 from sklearn.linear_model import LogisticRegression
 
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import write_artefact
+from skfleet.documents.manifest import Feature
 from skfleet_local import certificates, edge, envoy
 from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
 from skfleet_local.addresses import IAP_PORT, Addresses
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute.project import iap_audience
 from skfleet_local.run import Run
+from skfleet_operator.models.publish import write_artefact
 
 from .conftest import REPOSITORY, Sites
 

@@ -14,7 +14,6 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from skfleet.client.predict import Client
 from skfleet.declared import declared
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
@@ -22,6 +21,7 @@ from skfleet_local.demo.calls import Doors
 from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run
+from skfleet_operator.client.predict import Client
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(420)]
 

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from skfleet.rollouts.evidence import Event
-from skfleet.rollouts.lease import Holder
 from skfleet_local import watch
 from skfleet_local.cli import main
 from skfleet_local.run import NoRun, Run, write_file
 from skfleet_local.watch import Look, Rollout
+from skfleet_operator.rollouts.evidence import Event
+from skfleet_operator.rollouts.lease import Holder
 
 HOLDER = Holder(run="20261125-170000", by="ops", host="here", boot="b", pid=1, started=1)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from skfleet import documents
-from skfleet.builds.bundle import make_bundle
 from skfleet.vm.platform import host_tags
+from skfleet_operator.builds.bundle import make_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A build on Compute Engine as docs/deploy.md names it, but for the contents.

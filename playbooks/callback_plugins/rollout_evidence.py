@@ -13,7 +13,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 from skfleet.documents import now
-from skfleet.rollouts.evidence import Event, append
+from skfleet_operator.rollouts.evidence import Event, append
 
 DOCUMENTATION = """
     name: rollout_evidence

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from skfleet.ansible_data import plain, unsafe_yaml
-from skfleet.compute.model import short_template
-from skfleet.releases.release import is_name
-from skfleet.rollouts import gate
-from skfleet.rollouts.autoscaling import Autoscaling, to_restore
+from skfleet.documents.release import is_name
+from skfleet_operator.compute.model import short_template
+from skfleet_operator.rollouts import gate
+from skfleet_operator.rollouts.autoscaling import Autoscaling, to_restore
 
 _FOUND = (
     "release",
@@ -49,7 +49,7 @@ def serving(info: Mapping[str, Any]) -> list[str]:
 
 
 def plan_vms(names: Sequence[str], hostvars: Any, info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The VMs as `skfleet.rollouts.plan` takes them."""
+    """The VMs as `skfleet_operator.rollouts.plan` takes them."""
     healthy = set(serving(info))
     members = {instance["name"]: instance for instance in info["instances"]}
     found = []
@@ -96,7 +96,7 @@ def complete(plan: Mapping[str, Any], hostvars: Any, tolerance: int) -> bool:
 
 
 def plan_group(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The group and its autoscaler as `skfleet.rollouts.plan` takes them."""
+    """The group and its autoscaler as `skfleet_operator.rollouts.plan` takes them."""
     group, scaler = info["group"], info["autoscaler"] or {}
     return {
         "target_size": group["target_size"],
@@ -165,7 +165,7 @@ def surplus(
 def evidence_hosts(
     names: Sequence[str], hostvars: Any, recreated: Sequence[str], left: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What happened to each VM, as `skfleet.rollouts.evidence` takes it. `left`: those that went."""
+    """What happened to each VM, as `skfleet_operator.rollouts.evidence` takes it. `left`: those that went."""
     hosts = {}
     for name in names:
         facts = hostvars.get(name) or {}

@@ -107,7 +107,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _ssh(self) -> None:
         """How VMs are reached. What is missing stops every playbook here, before a lease is taken."""
         from skfleet.errors import SkfleetError
-        from skfleet.ssh import login
+        from skfleet_operator.ssh import login
 
         trust, known_hosts, folder = (
             str(self.templar.template(self.get_option(name))).strip()
@@ -138,8 +138,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         import msgspec
 
         from skfleet.ansible_data import plain
-        from skfleet.compute.model import Generator, InstanceName
         from skfleet.errors import ConfigurationError
+        from skfleet_operator.compute.model import Generator, InstanceName
 
         try:
             generators = msgspec.convert(plain(said), dict[InstanceName, Generator])
@@ -152,7 +152,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self.inventory.set_variable(name, "skfleet_instance", name)
 
     def _ask(self) -> tuple[int, list[tuple[Any, str]]]:
-        from skfleet.compute.client import Compute
+        from skfleet_operator.compute.client import Compute
 
         def option(name: str) -> str:
             return str(self.templar.template(self.get_option(name)))

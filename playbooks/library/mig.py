@@ -156,7 +156,7 @@ class Mig:
     """One run of the module."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        from skfleet.compute.client import Compute
+        from skfleet_operator.compute.client import Compute
 
         self.module, self.options = module, module.params
         self.name = self.options["group"]
@@ -349,7 +349,7 @@ class Mig:
 
     def _fail_late(self, words: str, vms: Any) -> None:
         """Fail by the name of what kept the group from making its VMs, if it says so."""
-        from skfleet.compute.errors import of_errors
+        from skfleet_operator.compute.errors import of_errors
 
         failed = [error for vm in vms.values() for error in vm.errors]
         if not failed:

@@ -46,7 +46,7 @@ options:
     type: float
     default: 600
   arguments:
-    description: Arguments of the action; see skfleet.rollouts.controller.
+    description: Arguments of the action; see skfleet_operator.rollouts.controller.
     type: dict
     default: {}
 author: skfleet
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 answer:
-  description: What the action gives; see skfleet.rollouts.controller.
+  description: What the action gives; see skfleet_operator.rollouts.controller.
   type: raw
   returned: success
 """
@@ -77,8 +77,8 @@ WRITES = ("acquire", "hold", "owe", "release", "break", "desire", "record")
 def act(options: dict[str, Any]) -> tuple[bool, Any]:
     """(changed, answer) of the action."""
     from skfleet.artifacts.store import Store
-    from skfleet.rollouts.controller import Controller, new_run
     from skfleet.settings import Settings
+    from skfleet_operator.rollouts.controller import Controller, new_run
 
     action, run, by = options["action"], options["run"], options["by"]
     arguments = options["arguments"]

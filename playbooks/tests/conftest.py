@@ -23,15 +23,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skfleet import declared
-from skfleet.artifacts.publish import write_artefact
-from skfleet.examples import flight_delay
-from skfleet.rollouts.evidence import read_events
 from skfleet_local import processes
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
 from skfleet_local.demo.report import Report
 from skfleet_local.hosts.host import ssh
 from skfleet_local.run import Run
+from skfleet_operator.examples import flight_delay
+from skfleet_operator.models.publish import write_artefact
+from skfleet_operator.rollouts.evidence import read_events
 
 from . import planted
 
@@ -76,7 +76,7 @@ class Fleet:
         environment = dict(self.shell.environment)
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         checkout = self.shell.repository
-        packages = [] if checkout == REPOSITORY else ["app/src", "local/src"]
+        packages = [] if checkout == REPOSITORY else ["app/src", "ops/src", "local/src"]
         environment["PYTHONPATH"] = ":".join(str(checkout / n) for n in ("loadtest", *packages))
         return environment
 

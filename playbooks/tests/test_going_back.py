@@ -79,7 +79,7 @@ def test_what_is_bad_shows_without_any_traffic(at_a: Fleet) -> None:
 def model_file(fleet: Fleet, release: str) -> Path:
     """A file of the release's model in the bucket, on the object server's disk."""
     from skfleet.documents import read
-    from skfleet.releases.release import Release
+    from skfleet.documents.release import Release
 
     objects = fleet.shell.run.objects / "skfleet-local"
     document = read(Release, (objects / f"releases/{release}.json").read_bytes(), where=release)

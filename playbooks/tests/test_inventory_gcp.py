@@ -197,7 +197,7 @@ def test_variables_are_made_of_what_terraform_says(
     ]
     assert "--zone=europe-west1-b" in options["ProxyCommand"]
     assert options["KnownHostsCommand"].split()[2:6] == [
-        *("skfleet.compute.hostkeys", "example-prod", "europe-west1-b", "skfleet-7h2k"),
+        *("skfleet_operator.compute.hostkeys", "example-prod", "europe-west1-b", "skfleet-7h2k"),
     ]
 
 
@@ -215,7 +215,13 @@ def test_a_runner_inside_the_vpc_needs_no_tunnel(
 
 
 def test_host_keys_are_what_the_vm_published(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "skfleet.compute.hostkeys", "example-prod", "europe-west1-b"]
+    command = [
+        sys.executable,
+        "-m",
+        "skfleet_operator.compute.hostkeys",
+        "example-prod",
+        "europe-west1-b",
+    ]
     endpoint = environment["SKFLEET_COMPUTE_ENDPOINT"]
     done = subprocess.run(
         [*command, "skfleet-7h2k", "compute.2748190374650194723", endpoint],
@@ -231,7 +237,13 @@ def test_host_keys_are_what_the_vm_published(environment: dict[str, str]) -> Non
 
 
 def test_a_vm_that_published_no_key_is_not_trusted(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "skfleet.compute.hostkeys", "example-prod", "europe-west1-c"]
+    command = [
+        sys.executable,
+        "-m",
+        "skfleet_operator.compute.hostkeys",
+        "example-prod",
+        "europe-west1-c",
+    ]
     endpoint = environment["SKFLEET_COMPUTE_ENDPOINT"]
     done = subprocess.run(
         [*command, "skfleet-q9xd", "compute.1", endpoint],

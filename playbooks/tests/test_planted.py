@@ -20,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skfleet.ansible_data import unsafe_yaml
-from skfleet.compute.client import Compute
-from skfleet.compute.hostkeys import lines
-from skfleet.compute.model import Autoscaler, Group, Instance, Managed
 from skfleet.errors import ConfigurationError
-from skfleet.rollouts.evidence import Options
+from skfleet_operator.compute.client import Compute
+from skfleet_operator.compute.hostkeys import lines
+from skfleet_operator.compute.model import Autoscaler, Group, Instance, Managed
+from skfleet_operator.rollouts.evidence import Options
 
 from . import planted
 

@@ -14,7 +14,7 @@ from typing import Any
 import celpy
 import pytest
 
-from skfleet.compute.client import Compute
+from skfleet_operator.compute.client import Compute
 
 from .tree import TERRAFORM, Tree, insist, messages
 
@@ -317,7 +317,7 @@ def test_the_deployer_s_role_covers_every_call_of_the_rollouts(plan: Plan) -> No
 
 
 def test_the_deployer_s_role_covers_what_the_doctor_reads(plan: Plan) -> None:
-    doctor = TERRAFORM.parent / "app/src/skfleet/doctor"
+    doctor = TERRAFORM.parent / "ops/src/skfleet_operator/doctor"
     source = "".join(path.read_text(encoding="utf-8") for path in sorted(doctor.glob("*.py")))
     read = set(re.findall(r"/([a-zA-Z]+)/\{path\(", source)) | set(
         re.findall(r"/([a-z]+s)\", \"items\"", source)

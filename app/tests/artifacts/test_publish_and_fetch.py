@@ -10,12 +10,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skfleet import documents
-from skfleet.artifacts import publish
 from skfleet.artifacts.fetch import fetch_model, fetch_object
-from skfleet.artifacts.manifest import FILE_NAME, Feature, Latest, Manifest
 from skfleet.artifacts.store import Store
 from skfleet.backends import load_model
+from skfleet.documents.manifest import FILE_NAME, Feature, Latest, Manifest
 from skfleet.errors import DocumentError, IntegrityError, SkfleetError, StoreUnavailable
+from skfleet_operator.models import publish
 
 NOWHERE = Store("http://127.0.0.1:1", timeout_s=0.2)
 

@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skfleet import documents
-from skfleet.artifacts import publish
 from skfleet.artifacts.fetch import fetch_model, fetch_object
 from skfleet.artifacts.signing import MODEL_SIGNATURE, WHOLE, Signer, Trust
 from skfleet.artifacts.store import Store
-from skfleet.builds.publish import publish_bundle
+from skfleet.documents.release import AppPin, ModelPin, Pin
 from skfleet.errors import ConfigurationError, IntegrityError, StoreUnavailable
-from skfleet.releases import operations
-from skfleet.releases.release import AppPin, ModelPin, Pin
 from skfleet.vm import source
 from skfleet.vm.metadata import Fleet
+from skfleet_operator.builds.publish import publish_bundle
+from skfleet_operator.models import publish
+from skfleet_operator.releases import operations
 
 
 def key(curve: Any = None) -> Signer:

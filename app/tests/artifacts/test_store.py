@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from skfleet.artifacts.store import Store
+from skfleet.documents.release import Pin
 from skfleet.errors import (
     DocumentError,
     IntegrityError,
@@ -18,7 +19,6 @@ from skfleet.errors import (
     ObjectMissing,
     StoreUnavailable,
 )
-from skfleet.releases.release import Pin
 
 
 def test_created_object_is_never_overwritten(store: Store, bucket: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from skfleet.artifacts.manifest import FILE_NAME
 from skfleet.backends import apart, base
 from skfleet.backends.apart import Proof
+from skfleet.documents.manifest import FILE_NAME
 from skfleet.errors import IntegrityError, VersionMismatch
 
 

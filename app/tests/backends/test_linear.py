@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
-from skfleet.artifacts import compiling
 from skfleet.backends.linear import LinearBackend
+from skfleet_operator.models import compiling
 
 
 def compiled(estimator: LogisticRegression) -> LinearBackend:

@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skfleet.artifacts.manifest import Feature, Manifest
-from skfleet.artifacts.publish import write_artefact
 from skfleet.backends.sklearn import FILE_NAME, load
 from skfleet.documents import read
+from skfleet.documents.manifest import Feature, Manifest
 from skfleet.errors import IntegrityError
+from skfleet_operator.models.publish import write_artefact
 
 
 def ran(path: Path) -> Any:

@@ -23,9 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from skfleet.artifacts.directory import read_manifest
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import write_artefact
 from skfleet.backends.base import Model, open_backend
+from skfleet.documents.manifest import Feature
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.models import Models, Served
@@ -34,6 +33,7 @@ from skfleet.serving.protocols.rows import RowCheck
 from skfleet.serving.service import Content, Service
 from skfleet.serving.worker import Protocol
 from skfleet.settings import Settings
+from skfleet_operator.models.publish import write_artefact
 
 from .conftest import IAP_AUDIENCE, IdentityDir, google_signer, iap_signer
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skfleet.artifacts.manifest import Feature
+from skfleet.documents.manifest import Feature
 from skfleet.serving.errors import ServiceError
 from skfleet.serving.protocols import v1
 from skfleet.serving.protocols.rows import RowCheck

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skfleet.artifacts.manifest import Feature
+from skfleet.documents.manifest import Feature
 from skfleet.serving.errors import BadRequest, InvalidRows
 from skfleet.serving.protocols import form
 from skfleet.serving.protocols.rows import RowCheck

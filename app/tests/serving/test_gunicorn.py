@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from skfleet.artifacts.manifest import Feature
+from skfleet.documents.manifest import Feature
 from skfleet.serving.metrics import FLUSH_INTERVAL_S
 
 from .conftest import IdentityDir
@@ -399,7 +399,7 @@ def test_skfleet_serve_becomes_gunicorn(
     from .processes import free_ports
 
     ports = free_ports(4)
-    code = "from skfleet.serving.command import serve; serve()"
+    code = "from skfleet_operator.cli.serve import serve; serve()"
     arguments = [
         "--model-uri", str(artefact), "--bind", "127.0.0.1", "--workers", "1", "--no-fast-lane",
         "--identity-dir", str(identity_dir.path), "--run-dir", str(run_dir), "--release", "r9",
@@ -430,7 +430,7 @@ def test_skfleet_serve_refuses_a_bad_value_before_gunicorn(
     from click.testing import CliRunner
 
     from skfleet.errors import ConfigurationError
-    from skfleet.serving.command import serve
+    from skfleet_operator.cli.serve import serve
 
     monkeypatch.setenv("SKFLEET_WORKERS", "1")  # the command sets it; afterwards it is as before
     result: Any = CliRunner().invoke(serve, ["--workers", "many"])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from skfleet import state
 from skfleet.serving import health
 from skfleet.serving.health import Health
-from skfleet.vm import state
 
 from .calls import call
 from .conftest import IdentityDir

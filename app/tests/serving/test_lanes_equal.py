@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import write_artefact
+from skfleet.documents.manifest import Feature
 from skfleet.serving.app import create_app
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.service import Service
 from skfleet.settings import Settings
+from skfleet_operator.models.publish import write_artefact
 
 from .calls import Answer, Call, asgi, wsgi
 from .conftest import IdentityDir, Signer, google_claims, iap_claims

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from skfleet.doctor.access import judge_call
 from skfleet.errors import ConfigurationError
 from skfleet.serving import listeners
 from skfleet.serving.listeners import Listener
 from skfleet.settings import Settings
+from skfleet_operator.doctor.access import judge_call
 
 from .calls import call
 from .conftest import IAP_AUDIENCE, IdentityDir, Signer, iap_claims

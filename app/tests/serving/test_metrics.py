@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from skfleet import state
 from skfleet.serving.metrics import Metrics
-from skfleet.vm import state
 
 from .calls import call
 from .conftest import IdentityDir

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from skfleet import documents
-from skfleet.artifacts.manifest import TOLERANCES, Manifest
-from skfleet.artifacts.proving import Reference
 from skfleet.backends.compare import first_difference
+from skfleet.documents.manifest import TOLERANCES, Manifest
 from skfleet.serving.protocols.form import printed
 from skfleet.serving.service import Service
 from skfleet.settings import Settings
+from skfleet_operator.models.proving import Reference
 
 from .conftest import IdentityDir, Signer
 from .lanes import LANES

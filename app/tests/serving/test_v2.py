@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skfleet.artifacts.manifest import Feature
+from skfleet.documents.manifest import Feature
 from skfleet.serving.errors import BadRequest, InvalidRows
 from skfleet.serving.protocols import v2
 from skfleet.serving.protocols.rows import RowCheck

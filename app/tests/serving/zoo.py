@@ -25,8 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import write_artefact
+from skfleet.documents.manifest import Feature
+from skfleet_operator.models.publish import write_artefact
 
 from .calls import Answer, Call, call
 

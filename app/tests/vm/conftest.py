@@ -39,13 +39,13 @@ import pytest
 import yaml
 
 from skfleet import documents
-from skfleet.artifacts.manifest import Feature
-from skfleet.artifacts.publish import publish, write_artefact
 from skfleet.artifacts.store import Store
-from skfleet.builds.bundle import make_bundle
-from skfleet.releases.desired import Desired, DesiredEntry
-from skfleet.releases.release import AppPin, ModelPin, Pin, Release
+from skfleet.documents.desired import Desired, DesiredEntry
+from skfleet.documents.manifest import Feature
+from skfleet.documents.release import AppPin, ModelPin, Pin, Release
 from skfleet.vm.platform import host_tags
+from skfleet_operator.builds.bundle import make_bundle
+from skfleet_operator.models.publish import publish, write_artefact
 
 REPO = Path(__file__).parents[3]
 FLEET = "test"

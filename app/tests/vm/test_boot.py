@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from skfleet import documents
-from skfleet.builds import image
-from skfleet.releases import operations
-from skfleet.releases.environment import Environment, InternalPolicy
+from skfleet.documents.environment import Environment, InternalPolicy
 from skfleet.vm.fallback import Fallback
+from skfleet_operator.builds import image
+from skfleet_operator.releases import operations
 
 ADMITTED = Environment(fleet="one", internal=InternalPolicy(allowed_callers=["batch@example.com"]))
 

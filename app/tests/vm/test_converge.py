@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from skfleet import declared
-from skfleet.builds.bundle import make_bundle
 from skfleet.settings import Settings, environment_of
+from skfleet_operator.builds.bundle import make_bundle
 
 REPO = Path(__file__).parents[3]
 

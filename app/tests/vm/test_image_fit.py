@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from skfleet.documents.release import AppPin, ModelPin, Pin, Release
 from skfleet.errors import VersionMismatch
-from skfleet.releases.release import AppPin, ModelPin, Pin, Release
 from skfleet.vm import source
 from skfleet.vm.host import IMAGE_CONTRACTS
 from skfleet.vm.platform import host_tags

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from skfleet import documents
+from skfleet.documents.release import Release
 from skfleet.errors import ConfigurationError, DocumentError
-from skfleet.releases.release import Release
 from skfleet.settings import release_settings
 
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from skfleet import documents
 from skfleet.artifacts.signing import Signer
 from skfleet.artifacts.store import Store
-from skfleet.builds import image
-from skfleet.releases import operations
+from skfleet_operator.builds import image
+from skfleet_operator.releases import operations
 
 from . import plays
 

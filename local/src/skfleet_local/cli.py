@@ -18,8 +18,8 @@ from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import down as downs
 from skfleet_local import logs as log_files
 from skfleet_local.failing import failing_well
-from skfleet_local.planner.command import planning_options, print_plan
 from skfleet_local.run import current, repository
+from skfleet_operator.planner.command import planning_options, print_plan
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -380,9 +380,9 @@ def replay(evidence: str, seed: int | None, stand_ins: tuple[str, ...]) -> None:
     """Run a recorded rollout (a file, or gs://…) again; exit code 1 where it comes out differently."""
     from skfleet import documents
     from skfleet.artifacts.store import Store
-    from skfleet.rollouts.evidence import Evidence
-    from skfleet_local.replay.run import Replay
     from skfleet_local.replay_fleet import ReplayFleet
+    from skfleet_operator.replay.run import Replay
+    from skfleet_operator.rollouts.evidence import Evidence
 
     run = current()
     run.require_state()

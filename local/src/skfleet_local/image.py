@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from skfleet.builds.bundle import make_bundle
-from skfleet.builds.wheelhouse import RUNTIME_PINS, build_version, own_wheel
 from skfleet.errors import SkfleetError
 from skfleet_local.run import Run
+from skfleet_operator.builds.bundle import make_bundle
+from skfleet_operator.builds.wheelhouse import RUNTIME_PINS, build_version, own_wheel
 
 
 class ImageFailed(SkfleetError):

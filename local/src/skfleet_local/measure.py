@@ -19,12 +19,12 @@ from skfleet import documents
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import client, processes, status
 from skfleet_local.accounts import ACCOUNTS
-from skfleet_local.autoscaler import VCPUS
 from skfleet_local.compute.cpu import TICKS, cpu_ticks
 from skfleet_local.compute.project import AUTOSCALER
-from skfleet_local.planner.evidence import CPU, VmCpu
 from skfleet_local.processes import Process
 from skfleet_local.run import Run, write_file
+from skfleet_operator.instance_group.autoscaler import VCPUS
+from skfleet_operator.planner.evidence import CPU, VmCpu
 
 RESULTS = Path("loadtest/results")
 _SAMPLE_S = 0.5

@@ -11,7 +11,7 @@ from skfleet_local.run import Run
 
 
 class ReplayFleet:
-    """Implements `skfleet_local.replay.run.Fleet` by a run of the emulator."""
+    """Implements `skfleet_operator.replay.run.Fleet` by a run of the emulator."""
 
     bucket = f"gs://{BUCKET}"
     name = FLEET

@@ -13,7 +13,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 
 from skfleet import documents
-from skfleet.releases.environment import Environment, IapPolicy, InternalPolicy
+from skfleet.documents.environment import Environment, IapPolicy, InternalPolicy
 from skfleet_local.accounts import (
     ACCOUNTS,
     CALLERS,

@@ -24,13 +24,13 @@ from rich.text import Text
 
 from skfleet import documents
 from skfleet.errors import SkfleetError
-from skfleet.rollouts import evidence, lease
 from skfleet_local import client, logs, status
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import Addresses
 from skfleet_local.compute.project import BUCKET, FLEET
 from skfleet_local.envoy import EXTERNAL, INTERNAL
 from skfleet_local.run import NoRun, Run
+from skfleet_operator.rollouts import evidence, lease
 
 _TIMEOUT_S = 2.0
 _EVENT_LINES = 200

@@ -13,9 +13,8 @@ from pathlib import Path
 import jwt.algorithms
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from skfleet import documents
-from skfleet.releases.environment import Environment, InternalPolicy
-from skfleet.vm import state
+from skfleet import documents, state
+from skfleet.documents.environment import Environment, InternalPolicy
 from skfleet.vm.host import Host
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skfleet import documents
-from skfleet.artifacts.manifest import FILE_NAME, Manifest
+from skfleet.documents.manifest import FILE_NAME, Manifest
 from skfleet.errors import IntegrityError, ObjectMissing
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from skfleet import documents
 from skfleet.artifacts.directory import read_manifest, verify_files
-from skfleet.artifacts.manifest import FILE_NAME, Manifest
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE
 from skfleet.artifacts.store import Store, crc32c
+from skfleet.documents.manifest import FILE_NAME, Manifest
+from skfleet.documents.release import Pin
 from skfleet.errors import IntegrityError, SkfleetError
-from skfleet.releases.release import Pin
 
 
 def fetch_object(store: Store, pin: Pin, cache: Path) -> Path:

@@ -12,8 +12,8 @@ import click
 from skfleet.artifacts.fetch import fetch_model, fetch_object
 from skfleet.artifacts.signing import Trust
 from skfleet.artifacts.store import Store
+from skfleet.documents.release import Pin
 from skfleet.errors import SkfleetError
-from skfleet.releases.release import Pin
 from skfleet.settings import Settings
 
 

@@ -26,6 +26,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from skfleet.artifacts.signing import SUFFIX, WHOLE, Resources, Signer, Trust
 from skfleet.documents import sha256
+from skfleet.documents.release import Pin
 from skfleet.errors import (
     DocumentError,
     IntegrityError,
@@ -34,7 +35,6 @@ from skfleet.errors import (
     ObjectMissing,
     StoreUnavailable,
 )
-from skfleet.releases.release import Pin
 
 _MARK = "skfleet-write"
 

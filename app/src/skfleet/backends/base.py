@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from skfleet.artifacts.directory import read_manifest, verify_files
-from skfleet.artifacts.manifest import TOLERANCES, Manifest
 from skfleet.backends.apart import Proof
 from skfleet.backends.compare import first_difference
+from skfleet.documents.manifest import TOLERANCES, Manifest
 from skfleet.errors import IntegrityError, VersionMismatch
 
 Rows = Sequence[Sequence[Any]]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skfleet.artifacts.manifest import Manifest
 from skfleet.backends.base import Rows
+from skfleet.documents.manifest import Manifest
 
 LARGEST = float(np.finfo(np.float32).max)
 

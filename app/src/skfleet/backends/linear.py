@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfleet.artifacts.manifest import Label, Manifest
 from skfleet.backends.base import Rows
+from skfleet.documents.manifest import Label, Manifest
 from skfleet.errors import IntegrityError
 
 FILE_NAME = "linear.json"

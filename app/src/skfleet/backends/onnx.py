@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from skfleet import allocator
-from skfleet.artifacts.manifest import Manifest
 from skfleet.backends.base import Rows
 from skfleet.backends.floats import FloatRange
+from skfleet.documents.manifest import Manifest
 from skfleet.errors import IntegrityError, VersionMismatch
 
 FILE_NAME = "model.onnx"

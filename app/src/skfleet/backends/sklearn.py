@@ -15,10 +15,10 @@ import sklearn
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
-from skfleet.artifacts.manifest import Manifest
 from skfleet.backends import structure
 from skfleet.backends.base import Rows
 from skfleet.backends.floats import FloatRange
+from skfleet.documents.manifest import Manifest
 from skfleet.errors import IntegrityError, SkfleetError, VersionMismatch
 
 FILE_NAME = "model.skops"

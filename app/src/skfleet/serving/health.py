@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.vm import state as converge_state
+from skfleet import state as converge_state
 
 LIVE_BODY = b'{"status":"live"}\n'
 LOOK_INTERVAL_S = 0.2  # a drain shows at once by a person's measure, and probes cost no file reads

@@ -17,7 +17,7 @@ import jwt
 import msgspec
 
 from skfleet import documents
-from skfleet.releases.environment import Environment
+from skfleet.documents.environment import Environment
 
 log = logging.getLogger("skfleet.identity")
 

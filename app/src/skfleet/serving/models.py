@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skfleet.artifacts import manifest
 from skfleet.backends import Model, begin_load
 from skfleet.backends.base import verify_golden
+from skfleet.documents import manifest
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet.serving.errors import ModelNotFound, ModelNotLoaded
 from skfleet.serving.protocols.rows import RowCheck

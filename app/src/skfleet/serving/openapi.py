@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skfleet.artifacts.manifest import MAX_FLOAT, Feature, Manifest
+from skfleet.documents.manifest import MAX_FLOAT, Feature, Manifest
 from skfleet.serving.models import Models, Served
 from skfleet.serving.protocols import npy, v2, v2_tensors
 from skfleet.serving.routes import HTML, JSON, ROUTES, Route

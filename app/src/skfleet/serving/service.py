@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from skfleet import state as converge_state
 from skfleet.serving import health, listeners, memory, models
 from skfleet.serving.accesslog import AccessLog
 from skfleet.serving.admission import Admission
@@ -23,7 +24,6 @@ from skfleet.serving.keyfiles import last_fresh
 from skfleet.serving.metrics import Metrics
 from skfleet.serving.models import Models
 from skfleet.settings import Settings
-from skfleet.vm import state as converge_state
 
 log = logging.getLogger("skfleet.service")
 

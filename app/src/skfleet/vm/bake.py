@@ -15,14 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from skfleet import documents
+from skfleet import documents, files
 from skfleet.artifacts.directory import read_manifest
 from skfleet.artifacts.fetch import fetch_object, model_resources
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE, Trust
 from skfleet.artifacts.store import Store
+from skfleet.documents.release import Release
 from skfleet.errors import ConfigurationError, IntegrityError, SkfleetError
-from skfleet.releases.release import Release
-from skfleet.vm import fallback, files, playbook, source
+from skfleet.vm import fallback, playbook, source
 from skfleet.vm.converge import Converge, step, tell
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 from skfleet.vm.unpack import unpack

@@ -25,11 +25,11 @@ from typing import Any
 
 import msgspec
 
-from skfleet import documents
+from skfleet import documents, files, state
+from skfleet.documents.release import Release
 from skfleet.errors import SkfleetError, StoreUnavailable
-from skfleet.releases.release import Release
 from skfleet.settings import Settings, release_settings
-from skfleet.vm import fallback, files, lock, log, metadata, playbook, source, state
+from skfleet.vm import fallback, lock, log, metadata, playbook, source
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host, checked_environment
 from skfleet.vm.unpack import unpack
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from skfleet import documents
 from skfleet.documents import Document
+from skfleet.documents.environment import Environment
 from skfleet.errors import ConfigurationError
-from skfleet.releases.environment import Environment
 
 NAME = "fallback.json"
 

@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 import requests
 
-from skfleet import documents
+from skfleet import documents, files
+from skfleet.documents.environment import Environment
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable
-from skfleet.releases.environment import Environment
 from skfleet.settings import Settings
-from skfleet.vm import files, log, metadata
+from skfleet.vm import log, metadata
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
 
 TIMEOUT_S = 10.0

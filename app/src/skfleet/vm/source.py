@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from skfleet import documents
+from skfleet.documents.desired import Desired
+from skfleet.documents.release import Release, check_name
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable, VersionMismatch
-from skfleet.releases.desired import Desired
-from skfleet.releases.release import Release, check_name
 from skfleet.vm.host import IMAGE_CONTRACTS, Host
 from skfleet.vm.metadata import Fleet
 from skfleet.vm.platform import host_tags

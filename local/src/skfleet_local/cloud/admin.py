@@ -12,7 +12,7 @@ from skfleet_local.compute.faults import Faults
 from skfleet_local.compute.group import ControlLoop
 from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.project import EXTERNAL_BACKEND, INTERNAL_BACKEND
-from skfleet_local.decisions import Liveness
+from skfleet_operator.instance_group.decisions import Liveness
 
 
 def application(

@@ -15,7 +15,6 @@ from typing import Any
 
 from aiohttp import web
 
-from skfleet_local import autoscaler
 from skfleet_local.accounts import PROJECT, Account
 from skfleet_local.cloud.errors import ApiError, errors_middleware
 from skfleet_local.cloud.tokens import Refused, Tokens, bearer
@@ -25,8 +24,9 @@ from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import Operations, timestamp
 from skfleet_local.compute.project import INTERNAL_BACKEND, REGION, ZONES, Links
-from skfleet_local.decisions import Liveness
 from skfleet_local.hosts.vm import HostVm
+from skfleet_operator.instance_group import autoscaler
+from skfleet_operator.instance_group.decisions import Liveness
 
 _NAME = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _ACCOUNT = web.RequestKey("account", Account)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skfleet_local import processes
-from skfleet_local.autoscaler import VCPUS
 from skfleet_local.compute.model import Instance
+from skfleet_operator.instance_group.autoscaler import VCPUS
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

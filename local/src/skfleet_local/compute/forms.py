@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from skfleet_local import decisions
 from skfleet_local.compute import faults
 from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import timestamp
@@ -21,6 +20,7 @@ from skfleet_local.compute.project import (
     backend_id,
 )
 from skfleet_local.edge import Edge
+from skfleet_operator.instance_group import decisions
 
 _STATUS = {"build": "PROVISIONING", "run": "RUNNING", "drain": "RUNNING", "stop": "STOPPING"}
 

@@ -20,20 +20,21 @@ from typing import Any
 
 import aiohttp
 
-from skfleet_local import decisions, envoy, processes
+from skfleet_local import envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
-from skfleet_local.autoscaler import Autoscaling
 from skfleet_local.cloud.metadata import Facts
 from skfleet_local.compute import forms
 from skfleet_local.compute.cpu import CpuMeter
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
-from skfleet_local.decisions import Liveness, Member
 from skfleet_local.edge import Edge, HealthCheck
 from skfleet_local.hosts.vm import HostVm
 from skfleet_local.run import Run, write_file
 from skfleet_local.vm import Vm
+from skfleet_operator.instance_group import decisions
+from skfleet_operator.instance_group.autoscaler import Autoscaling
+from skfleet_operator.instance_group.decisions import Liveness, Member
 
 TICK_S = 0.1
 SHARE_S = 0.3  # between looks at what VMs that boot have begun

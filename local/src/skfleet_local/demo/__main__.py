@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from skfleet.client.predict import Client
 from skfleet.errors import SkfleetError
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
@@ -23,6 +22,7 @@ from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.heal import kill_and_watch
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run, repository
+from skfleet_operator.client.predict import Client
 
 VMS = 3
 MODEL = "flight-delay"
@@ -116,7 +116,7 @@ def held_out(
     import skops.io
 
     from skfleet.backends.sklearn import TRUSTED_TYPES
-    from skfleet.examples import flight_delay
+    from skfleet_operator.examples import flight_delay
 
     estimator: Any = skops.io.load(artefact / "model.skops", trusted=list(TRUSTED_TYPES))
     _, flights = flight_delay.split(flight_delay.load_flights())

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from skfleet.client.predict import Answer, Client
 from skfleet.declared import declared
 from skfleet_local import keys
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.cloud.tokens import Tokens
+from skfleet_operator.client.predict import Answer, Client
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import threading
 import time
 from dataclasses import dataclass
 
-from skfleet.client.predict import Client
 from skfleet.errors import SkfleetError
 from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
+from skfleet_operator.client.predict import Client
 
 _PAUSE_S = 0.02  # about 50 requests/s, one caller
 

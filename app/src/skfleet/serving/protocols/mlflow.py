@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.artifacts.manifest import Value
+from skfleet.documents.manifest import Value
 from skfleet.serving.errors import BadRequest, InvalidRows
 from skfleet.serving.protocols import repeated
 from skfleet.serving.protocols.rows import Named, Row, RowCheck

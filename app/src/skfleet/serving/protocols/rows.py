@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.artifacts.manifest import MAX_FLOAT, Feature, Value
+from skfleet.documents.manifest import MAX_FLOAT, Feature, Value
 from skfleet.serving.errors import InvalidRows
 
 # A set is one C call a row; beyond this many values a range check is smaller.

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from skfleet.artifacts.manifest import Manifest
+from skfleet.documents.manifest import Manifest
 from skfleet.serving.errors import BadRequest
 from skfleet.serving.protocols import repeated, v2_tensors
 from skfleet.serving.protocols.rows import RowCheck

@@ -1,0 +1,1 @@
+"""What runs on the operator's machine: the `skfleet` command and what the playbooks import."""

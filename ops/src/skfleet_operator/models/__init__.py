@@ -1,0 +1,1 @@
+"""Models: written, proven, compiled and published."""
