@@ -15,10 +15,11 @@ from locust.env import Environment
 
 sys.path[:0] = [
     str(Path(__file__).resolve().parent),
-    str(Path(__file__).resolve().parents[1] / "app/src"),
+    *(str(Path(__file__).resolve().parents[1] / source) for source in ("app/src", "ops/src")),
 ]
 
-from skfleet_loadtest import plan, slo  # noqa: E402
+from skfleet.declared import declared  # noqa: E402
+from skfleet_loadtest import plan  # noqa: E402
 from skfleet_loadtest.leader import Leader  # noqa: E402
 from skfleet_loadtest.shapes import Shape  # noqa: E402, F401
 from skfleet_loadtest.users import (  # noqa: E402
@@ -48,8 +49,8 @@ def declare(parser: Any) -> None:
 @events.init.add_listener
 def wire(environment: Environment, **_: Any) -> None:
     """Give this process its part: leader, worker, or both."""
-    objectives = slo.read_slo()
-    timeout_s = slo.read_edge().timeouts.request_s + _GRACE_S
+    objectives = declared().slo
+    timeout_s = declared().edge.timeouts.request_s + _GRACE_S
     environment.stop_timeout = environment.stop_timeout or timeout_s + _GRACE_S
     runner: Any = environment.runner
     if not isinstance(runner, runners.WorkerRunner):

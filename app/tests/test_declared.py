@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from skfleet import declared
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 from skfleet.errors import ConfigurationError, DocumentError
 from skfleet.settings import KEEPALIVE_MARGIN_S, Settings
 from skfleet_operator.builds import wheelhouse
@@ -41,7 +43,7 @@ def changed_slo(document: Any) -> None:
 def write(directory: Path, edge: Callable[[Any], None], slo: Callable[[Any], None]) -> Path:
     """Both documents with changes."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, change in ((declared.EDGE, edge), (declared.SLO, slo)):
+    for name, change in ((EDGE, edge), (SLO, slo)):
         document = yaml.safe_load((REPO / name).read_text())
         change(document)
         (directory / name).write_text(yaml.safe_dump(document))
@@ -116,7 +118,7 @@ def test_every_objective_is_a_bound_of_the_histogram(threshold_ms: int) -> None:
 
 
 def test_the_gate_follows(other: Path) -> None:
-    slo = yaml.safe_load((other / declared.SLO).read_text())["objectives"]
+    slo = yaml.safe_load((other / SLO).read_text())["objectives"]
     wanted = gate.objectives(slo)
     assert (wanted.p90_ms, wanted.percentile) == (250, 95)
 
@@ -152,7 +154,7 @@ def test_a_wheel_holds_what_its_tree_declares(tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert {name: int(said[names[name]]) for name in EXPECTED} == EXPECTED
     first = wheelhouse_version(tree)
-    with (tree / declared.SLO).open("a") as file:
+    with (tree / SLO).open("a") as file:
         file.write("# changed\n")
     assert wheelhouse_version(tree) != first
 

@@ -21,12 +21,13 @@ from typing import Any
 import click
 import requests
 
+from skfleet.declared import read_edge
 from skfleet.errors import SkfleetError
 from skfleet_bench import environments, measure, models, results, run, wrk
 from skfleet_bench.cases import CASES, LINEAR
 from skfleet_bench.contenders import CONTENDERS
 from skfleet_bench.measure import WARM_S, Figures
-from skfleet_local import edge, processes
+from skfleet_local import processes
 from skfleet_local.compute.cpu import TICKS, cpu_ticks
 from skfleet_local.demo.fleet import Fleet, serves
 from skfleet_local.demo.report import Report
@@ -35,7 +36,7 @@ from skfleet_local.run import Run
 CASE = next(case for case in CASES if case.name == "single-linear")
 READY_S = 180.0
 RELEASE = "bench"
-INTERNAL = edge.read(environments.REPO / "edge.yml").listeners.internal.port
+INTERNAL = read_edge(environments.REPO / "edge.yml").listeners.internal.port
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from skfleet.documents.slo import Slo
 from skfleet_loadtest import profiles
 from skfleet_loadtest.arrivals import scatter
 from skfleet_loadtest.figures import Cell, Figures, summary
 from skfleet_loadtest.histogram import Histogram
 from skfleet_loadtest.record import Record
-from skfleet_loadtest.slo import Slo
 from skfleet_loadtest.statistics import proves, required
 from skfleet_loadtest.steps import highest, judge_steps
 from skfleet_loadtest.verdict import Budget, Objective, Step, Verdict, Word, Workers

@@ -13,12 +13,12 @@ import gevent
 import msgspec
 from locust.env import Environment
 
+from skfleet.documents.slo import Slo
 from skfleet_loadtest import gate, record, verdict
 from skfleet_loadtest.engine import Wrong
 from skfleet_loadtest.figures import Figures, decode
 from skfleet_loadtest.plan import Plan
 from skfleet_loadtest.record import Record, WorkerRecord
-from skfleet_loadtest.slo import Slo
 from skfleet_loadtest.watch import Burn
 from skfleet_loadtest.worker import FINISH
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from skfleet.declared import declared
 from skfleet.errors import ConfigurationError, DocumentError
-from skfleet_loadtest import compare, flights, gate, record, slo, verdict
+from skfleet_loadtest import TREE, compare, flights, gate, record, verdict
 from skfleet_loadtest.plan import FLIGHTS_VARIABLE, Plan
 from skfleet_loadtest.report import page
 from skfleet_loadtest.show import print_verdict
@@ -20,7 +21,7 @@ from skfleet_loadtest.verdict import Verdict
 
 _WORKERS_WAIT_S = 60
 _CACHE = Path(".skfleet/loadtest")
-_LOCUSTFILE = slo.TREE / "loadtest/locustfile.py"
+_LOCUSTFILE = TREE / "loadtest/locustfile.py"
 
 
 def run(plan: Plan, rows: Path, web: bool = False) -> int:
@@ -76,7 +77,7 @@ def locust_command(plan: Plan, port: int, web: bool) -> list[str]:
 def conclude(directory: Path, baseline: str = "", events: str = "", reason: str = "") -> Verdict:
     """Judge the record, compare, write verdict.json and report.html. No record proves nothing."""
     if not (directory / record.FILE_NAME).exists():
-        target = slo.read_slo().objectives.availability.target
+        target = declared().slo.objectives.availability.target
         judged = verdict.invalid(
             directory.name, f"the run has no record: {reason or 'its leader left none'}", target
         )

@@ -8,11 +8,11 @@ import msgspec
 
 from skfleet import documents
 from skfleet.documents import Document
+from skfleet.documents.slo import Slo
 from skfleet.errors import DocumentError
 from skfleet_loadtest.engine import Wrong
 from skfleet_loadtest.figures import Figures
 from skfleet_loadtest.plan import Plan
-from skfleet_loadtest.slo import Slo
 
 FILE_NAME = "record.json"
 

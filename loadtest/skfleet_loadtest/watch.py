@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from skfleet.documents.slo import Slo
 from skfleet_loadtest.figures import Figures
-from skfleet_loadtest.slo import Slo
 
 # The alert's hour and five minutes, in the time of a load test: since its start, and just now.
 RECENT_S = 10

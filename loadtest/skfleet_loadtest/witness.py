@@ -24,15 +24,15 @@ from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.store import Store
 from skfleet.backends import load_model
 from skfleet.backends.compare import same_label
+from skfleet.declared import declared
 from skfleet.documents.manifest import TOLERANCES
 from skfleet.errors import SkfleetError
 from skfleet_loadtest.histogram import Histogram, merged
-from skfleet_loadtest.slo import read_edge, read_slo
 from skfleet_operator.releases import operations
 
 SAMPLES = 20
 # Nobody waits longer: the load balancers' own timeout is shorter.
-TIMEOUT_S = 3 * read_edge().timeouts.request_s
+TIMEOUT_S = 3 * declared().edge.timeouts.request_s
 # A request that starts this much after its time says that the witness itself was held up.
 LATE_S = 0.1
 # More requests wait for one, on their own time. Without a limit a busy moment makes every request a new
@@ -265,5 +265,5 @@ def record(tally: Tally, rate: float) -> dict[str, Any]:
 
 
 def _times(histogram: Histogram) -> dict[str, float | None]:
-    percents = sorted({50, 90, 99, 99.9, 100, read_slo().objectives.latency.percentile})
+    percents = sorted({50, 90, 99, 99.9, 100, declared().slo.objectives.latency.percentile})
     return {f"p{percent:g}_ms": histogram.percentile(percent) for percent in percents}

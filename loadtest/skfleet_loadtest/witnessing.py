@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from skfleet.artifacts.store import Store
+from skfleet.declared import declared
 from skfleet.errors import ConfigurationError
 from skfleet.settings import Settings
-from skfleet_loadtest import slo
 from skfleet_loadtest.witness import Door, Expected, Witness, record
 from skfleet_operator.client import tokens
 
@@ -70,7 +70,7 @@ def door(name: str) -> Door:
 
 def exit_code(found: dict[str, Any]) -> int:
     """0 for a clean run that held its rate, 1 for one that is not clean, 3 for one that says nothing."""
-    latency = slo.read_slo().objectives.latency
+    latency = declared().slo.objectives.latency
     reached = found[f"p{latency.percentile:g}_ms"] or 0
     if found["failed"] or found["wrong"] or reached >= latency.threshold_ms:
         return 1

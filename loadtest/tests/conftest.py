@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
+from skfleet.declared import declared
 from skfleet_loadtest.figures import Cell, Figures
 from skfleet_loadtest.histogram import bucket
 from skfleet_loadtest.plan import Plan
 from skfleet_loadtest.record import Record, WorkerRecord
-from skfleet_loadtest.slo import read_slo
 
 STARTED = 1_000_000.0
 WARM_UP = 10
-OBJECTIVE_MS = read_slo().objectives.latency.threshold_ms
+OBJECTIVE_MS = declared().slo.objectives.latency.threshold_ms
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def make_record() -> Callable[..., Record]:
                     **plan,  # type: ignore[arg-type]
                 }
             ),
-            slo=read_slo(),
+            slo=declared().slo,
             started_at=STARTED,
             ended_at=STARTED + WARM_UP + seconds + 1,
             aborted=aborted,

@@ -16,9 +16,8 @@ import msgspec
 import psutil
 import pytest
 
-from skfleet_loadtest import verdict
+from skfleet_loadtest import TREE, verdict
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights, write
-from skfleet_loadtest.slo import TREE
 from skfleet_loadtest.verdict import Verdict, Word
 
 pytestmark = pytest.mark.fleet

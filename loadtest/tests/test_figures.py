@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skfleet.declared import declared
 from skfleet_loadtest.figures import Figures, decode, encode
 from skfleet_loadtest.histogram import Histogram, bucket, highest, merged
-from skfleet_loadtest.slo import read_slo
 from skfleet_loadtest.statistics import proves, required
 from skfleet_loadtest.watch import ENOUGH, Burn
 
@@ -86,7 +86,7 @@ def test_required_is_the_smallest_number_that_proves(target: float, failures: in
 
 
 def test_a_burning_run_is_ended_and_a_healthy_one_is_not() -> None:
-    burn = Burn(read_slo(), 0)
+    burn = Burn(declared().slo, 0)
     burn.add(_figures(1, "a", ENOUGH))
     assert burn.reason(2) == ""
     bad = Figures()
@@ -96,7 +96,7 @@ def test_a_burning_run_is_ended_and_a_healthy_one_is_not() -> None:
 
 
 def test_a_fire_that_went_out_does_not_end_the_run() -> None:
-    burn = Burn(read_slo(), 0)
+    burn = Burn(declared().slo, 0)
     bad = Figures()
     bad.cell(2, "a").requests = 50
     burn.add(bad)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from skfleet_loadtest.slo import TREE
+from skfleet_loadtest import TREE
 
 EVERY_FORM = """
 from skfleet_loadtest import users

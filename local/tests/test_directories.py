@@ -107,6 +107,8 @@ def test_make_clean_keeps_what_is_the_users(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("")
     for folder in (
+        "ops",
+        "testing",
         "loadtest",
         "bench",
         "playbooks",

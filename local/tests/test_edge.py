@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skfleet.declared import read_edge
 from skfleet.errors import DocumentError
-from skfleet_local import edge
+from skfleet_local.edge import scale_edge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_only_intervals_and_drain_are_faster() -> None:
-    real = edge.read(REPOSITORY / "edge.yml")
-    local = real.scaled(5)
+    real = read_edge(REPOSITORY / "edge.yml")
+    local = scale_edge(real, 5)
     assert local.retries == real.retries
     assert local.timeouts.request_s == real.timeouts.request_s
     for name in ("readiness", "liveness"):
@@ -34,25 +35,25 @@ def test_only_intervals_and_drain_are_faster() -> None:
 def test_a_release_that_does_not_come_up_goes_back_before_autohealing(factor: float) -> None:
     """Otherwise the group recreates a VM that was about to mend itself."""
     defaults = yaml.safe_load((REPOSITORY / "roles/release/defaults/main.yml").read_text())
-    check = edge.read(REPOSITORY / "edge.yml").scaled(factor).health_checks.liveness
+    check = scale_edge(read_edge(REPOSITORY / "edge.yml"), factor).health_checks.liveness
     restarts = 10.0  # there and back
     patience = check.interval_s * check.unhealthy_threshold
     assert defaults["release_wait_s"] + restarts < patience
 
 
 def test_draining_is_never_shorter_than_a_request() -> None:
-    real = edge.read(REPOSITORY / "edge.yml")
-    assert real.scaled(1000).timeouts.drain_s == real.timeouts.request_s
+    real = read_edge(REPOSITORY / "edge.yml")
+    assert scale_edge(real, 1000).timeouts.drain_s == real.timeouts.request_s
 
 
 def test_a_retry_that_google_does_not_offer_is_refused(tmp_path: Path) -> None:
     text = (REPOSITORY / "edge.yml").read_text().replace("refused-stream]", "reset]")
     (tmp_path / "edge.yml").write_text(text)
     with pytest.raises(DocumentError, match="reset"):
-        edge.read(tmp_path / "edge.yml")
+        read_edge(tmp_path / "edge.yml")
 
 
 def test_a_broken_file_names_the_field(tmp_path: Path) -> None:
     (tmp_path / "edge.yml").write_text("listeners: {}\n")
     with pytest.raises(DocumentError, match="iap"):
-        edge.read(tmp_path / "edge.yml")
+        read_edge(tmp_path / "edge.yml")

@@ -10,9 +10,11 @@ from typing import Any
 import envoy as envoy_wheel
 import pytest
 
-from skfleet_local import certificates, edge, envoy
+from skfleet.declared import read_edge
+from skfleet.documents.edge import GOOGLE_RETRY_CONDITIONS, Edge
+from skfleet_local import certificates, envoy
 from skfleet_local.addresses import Addresses
-from skfleet_local.edge import GOOGLE_RETRY_CONDITIONS, Edge
+from skfleet_local.edge import scale_edge
 from skfleet_local.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def local_edge() -> Edge:
-    return edge.read(REPOSITORY / "edge.yml").scaled(5)
+    return scale_edge(read_edge(REPOSITORY / "edge.yml"), 5)
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,15 @@ import requests
 from aiohttp import web
 from sklearn.linear_model import LogisticRegression
 
+from skfleet.declared import read_edge
+from skfleet.documents.edge import Edge
 from skfleet.documents.manifest import Feature
-from skfleet_local import certificates, edge, envoy
+from skfleet_local import certificates, envoy
 from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
 from skfleet_local.addresses import IAP_PORT, Addresses
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute.project import iap_audience
+from skfleet_local.edge import scale_edge
 from skfleet_local.run import Run
 from skfleet_operator.models.publish import write_artefact
 
@@ -107,7 +110,7 @@ class Balanced:
 @pytest.fixture(scope="module")
 def balanced(run: Run, addresses: Addresses, tokens: Tokens, sites: Sites) -> Iterator[Balanced]:
     """Three services behind both load balancers."""
-    declared = edge.read(REPOSITORY / "edge.yml").scaled(20)
+    declared = scale_edge(read_edge(REPOSITORY / "edge.yml"), 20)
     identity = run.root / "vm-identity"
     identity.mkdir()
     environment = {
@@ -178,7 +181,7 @@ def balanced(run: Run, addresses: Addresses, tokens: Tokens, sites: Sites) -> It
             process.wait(30)
 
 
-def service_environment(run: Run, declared: edge.Edge, vm: str) -> dict[str, str]:
+def service_environment(run: Run, declared: Edge, vm: str) -> dict[str, str]:
     (run.root / vm).mkdir()
     return {
         **os.environ,

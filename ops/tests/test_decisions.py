@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skfleet_local.edge import HEALING_S, HealthCheck
-from skfleet_local.edge import read as read_edge
+from skfleet.declared import read_edge
+from skfleet.documents.edge import HealthCheck
+from skfleet_local.edge import HEALING_S, scale_edge
 from skfleet_operator.instance_group.decisions import (
     Change,
     Liveness,
@@ -203,6 +204,6 @@ def test_autohealing_waits_longer_than_a_reboot_and_a_converge_take() -> None:
     """Declared in edge.yml, kept in local time too: threshold × interval."""
     edge = read_edge(Path(__file__).resolve().parents[2] / "edge.yml")
     for scale_by in (1, 5, 10, 20):
-        check = edge.scaled(scale_by).health_checks.liveness
+        check = scale_edge(edge, scale_by).health_checks.liveness
         assert check.interval_s * check.unhealthy_threshold >= HEALING_S
         assert check.initial_delay_s == 300, "a boot takes as long here"

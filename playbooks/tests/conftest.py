@@ -23,6 +23,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skfleet import declared
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 from skfleet_local import processes
 from skfleet_local.demo.fleet import Fleet as Shell
 from skfleet_local.demo.fleet import serves
@@ -355,7 +357,7 @@ def other_model(directory: Path) -> Path:
 def misbehaving_checkout(directory: Path) -> Path:
     """A copy of what a build is made of, which misbehaves as its release's settings say."""
     parts = ("app/pyproject.toml", "requirements", "roles", "playbooks/converge.yml")
-    for name in (*parts, declared.EDGE, declared.SLO):
+    for name in (*parts, EDGE, SLO):
         source, target = REPOSITORY / name, directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

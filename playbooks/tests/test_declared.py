@@ -13,7 +13,9 @@ import pytest
 import requests
 import yaml
 
-from skfleet.declared import EDGE, SLO, declared
+from skfleet.declared import declared
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 
 from .conftest import REPOSITORY, Fleet, assert_clean, serving
 

@@ -1,4 +1,4 @@
-"""edge.yml and slo.yml: what the load balancers do and what the service promises, as code reads them.
+"""Read edge.yml and slo.yml: of a checkout, or as they were when this package's wheel was built.
 
 Both are at the checkout's root. The build writes them into the wheel as `declared.json`, since a build
 that only serves has no YAML. On a VM those of the release's roles bundle come first (roles/release).
@@ -8,121 +8,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
+from skfleet.documents.edge import EDGE, Edge, parse_edge
+from skfleet.documents.slo import SLO, Slo, parse_slo
 from skfleet.errors import DocumentError
 
-EDGE, SLO = "edge.yml", "slo.yml"
 PACKAGED = "declared.json"
-
-# The service may not bind privileged ports: its unit has no capability.
-Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """A port on every VM and its name in the instance group. `also`: a second one, for a move."""
-
-    name: str
-    port: Port
-    also: Port | None = None
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """Every port that VMs listen on for it."""
-        return (self.port,) if self.also is None else (self.port, self.also)
-
-
-class Listeners(msgspec.Struct, frozen=True, kw_only=True):
-    """A VM's listeners for the network."""
-
-    iap: Listener
-    internal: Listener
-    health: Listener
-
-    def ports(self) -> tuple[int, ...]:
-        """All of them."""
-        return (*self.iap.ports, *self.internal.ports, *self.health.ports)
-
-
-class LoopbackListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A port for the VM itself."""
-
-    port: Port
-
-
-class Loopback(msgspec.Struct, frozen=True, kw_only=True):
-    """A VM's listeners for itself."""
-
-    metrics: LoopbackListener
-
-
-class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Only this route says whether a VM should get traffic."""
-
-    path: Literal["/readyz"]
-
-
-class Liveness(msgspec.Struct, frozen=True, kw_only=True):
-    """Only this route answers whatever the service lacks."""
-
-    path: Literal["/livez"]
-
-
-class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """The routes that health checks ask for."""
-
-    readiness: Readiness
-    liveness: Liveness
-
-
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """In seconds."""
-
-    request_s: Seconds
-    drain_s: Seconds
-    backend_keepalive_s: Seconds
-
-
-class Edge(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of edge.yml that VMs and their rollouts must know."""
-
-    listeners: Listeners
-    loopback: Loopback
-    health_checks: Checks
-    timeouts: Timeouts
-
-    def ports(self) -> tuple[int, ...]:
-        """Every port that a VM listens on."""
-        return (*self.listeners.ports(), self.loopback.metrics.port)
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """A slice of time is good when its percentile is below the threshold."""
-
-    percentile: Annotated[float, msgspec.Meta(gt=0, lt=100)]
-    threshold_ms: Annotated[float, msgspec.Meta(gt=0)]
-
-
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the service's control group."""
-
-    max_mib: Annotated[int, msgspec.Meta(gt=0)]
-
-
-class Objectives(msgspec.Struct, frozen=True, kw_only=True):
-    """What a VM must know of them."""
-
-    latency: Latency
-    memory: Memory
-
-
-class Slo(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of slo.yml that VMs must know."""
-
-    objectives: Objectives
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,56 +26,34 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     slo: Slo
 
 
-def edge_of(document: Any, where: str) -> Edge:
-    """A parsed edge.yml, checked; raises DocumentError naming the field."""
-    try:
-        edge = msgspec.convert(document, Edge)
-    except msgspec.ValidationError as error:
-        raise DocumentError(f"{EDGE} cannot be used: {error}.", where=where) from None
-    ports = edge.ports()
-    twice = sorted({port for port in ports if ports.count(port) > 1})
-    if twice:
-        raise DocumentError(
-            f"Invalid listeners: port {twice[0]} has two meanings.",
-            where=where,
-            hint="Give each listener a port of its own.",
-        )
-    return edge
-
-
-def slo_of(document: Any, where: str) -> Slo:
-    """A parsed slo.yml, checked; raises DocumentError naming the field."""
-    try:
-        return msgspec.convert(document, Slo)
-    except msgspec.ValidationError as error:
-        raise DocumentError(f"{SLO} cannot be used: {error}.", where=where) from None
-
-
 def load(repository: Path) -> Declared:
-    """The declarations of a checkout."""
-    return _declared(documents(repository), str(repository))
+    """The declarations of a checkout; raises DocumentError."""
+    return _declared(whole(repository), str(repository))
 
 
-def documents(repository: Path) -> dict[str, Any]:
+def read_edge(path: Path) -> Edge:
+    """Read an edge.yml; raises DocumentError naming the field."""
+    return parse_edge(_read(path), str(path))
+
+
+def read_slo(path: Path) -> Slo:
+    """Read an slo.yml; raises DocumentError naming the field."""
+    return parse_slo(_read(path), str(path))
+
+
+def whole(repository: Path) -> dict[str, Any]:
     """Both documents of a checkout whole, as `declared.json` holds them; raises DocumentError."""
-    return {
-        "edge": parse((repository / EDGE).read_text, str(repository / EDGE)),
-        "slo": parse((repository / SLO).read_text, str(repository / SLO)),
-    }
+    return {"edge": _read(repository / EDGE), "slo": _read(repository / SLO)}
 
 
-def parse(read: Any, where: str) -> Any:
-    """YAML that `read()` returns; raises DocumentError where there is none."""
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """What YAML says; raises DocumentError where it is none."""
     import yaml  # Ansible brings it; a build that only serves has none
 
     try:
-        return yaml.safe_load(read())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DocumentError(
-            f"{Path(where).name} cannot be read: {error}.",
-            where=where,
-            hint="Work in a whole checkout of skfleet.",
-        ) from None
+        return yaml.safe_load(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unreadable(error, where) from None
 
 
 @functools.cache
@@ -194,5 +66,21 @@ def declared() -> Declared:
     return load(package.parents[2])
 
 
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error, str(path)) from None
+    return parse_yaml(text, str(path))
+
+
+def _unreadable(error: Exception, where: str) -> DocumentError:
+    return DocumentError(
+        f"{Path(where).name} cannot be read: {error}.",
+        where=where,
+        hint="Work in a whole checkout of skfleet.",
+    )
+
+
 def _declared(found: dict[str, Any], where: str) -> Declared:
-    return Declared(edge=edge_of(found["edge"], where), slo=slo_of(found["slo"], where))
+    return Declared(edge=parse_edge(found["edge"], where), slo=parse_slo(found["slo"], where))

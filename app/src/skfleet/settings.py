@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from skfleet import declared
+from skfleet.documents.edge import Edge
+from skfleet.documents.slo import Slo
 from skfleet.errors import ConfigurationError
 
 
@@ -47,19 +49,17 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def of_edge(read: Callable[[declared.Edge], float]) -> Callable[[], int]:
+def of_edge(read: Callable[[Edge], float]) -> Callable[[], int]:
     """A default that edge.yml declares."""
     return lambda: math.ceil(read(declared.declared().edge))
 
 
-def of_slo(read: Callable[[declared.Slo], float]) -> Callable[[], int]:
+def of_slo(read: Callable[[Slo], float]) -> Callable[[], int]:
     """A default that slo.yml declares."""
     return lambda: math.ceil(read(declared.declared().slo))
 
 
-def port_setting(
-    env: str, read: Callable[[declared.Edge], float], meaning: str, low: int = 1
-) -> Any:
+def port_setting(env: str, read: Callable[[Edge], float], meaning: str, low: int = 1) -> Any:
     """A port that edge.yml declares."""
     return setting(env, of_edge(read), f"{meaning}; default: edge.yml", low=low, high=65535)
 

@@ -27,6 +27,7 @@ OBJECTIVE_MS = 400
 def own_declarations() -> Iterator[None]:
     """Ports and an objective of these tests' own: what edge.yml and slo.yml say is no matter of theirs."""
     from skfleet import declared
+    from skfleet.documents.edge import Listeners, Loopback, LoopbackListener
 
     real = declared.declared()
     listeners = {
@@ -37,12 +38,14 @@ def own_declarations() -> Iterator[None]:
     }
     edge = msgspec.structs.replace(
         real.edge,
-        listeners=declared.Listeners(**listeners),
-        loopback=declared.Loopback(metrics=declared.LoopbackListener(port=PORTS["metrics"])),
+        listeners=Listeners(**listeners),
+        loopback=Loopback(metrics=LoopbackListener(port=PORTS["metrics"])),
     )
-    latency = declared.Latency(percentile=90, threshold_ms=OBJECTIVE_MS)
+    latency = msgspec.structs.replace(
+        real.slo.objectives.latency, percentile=90, threshold_ms=OBJECTIVE_MS
+    )
     objectives = msgspec.structs.replace(real.slo.objectives, latency=latency)
-    own = declared.Declared(edge=edge, slo=declared.Slo(objectives=objectives))
+    own = declared.Declared(edge=edge, slo=msgspec.structs.replace(real.slo, objectives=objectives))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(declared, "declared", lambda: own)
         yield

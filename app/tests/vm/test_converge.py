@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from skfleet import declared
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 from skfleet.settings import Settings, environment_of
 from skfleet_operator.builds.bundle import make_bundle
 
@@ -155,7 +157,7 @@ def bundle_of(directory: Path, edge: Any, slo: Any) -> bytes:
     """The roles bundle of a checkout with other declarations."""
     for name in ("roles", "playbooks"):
         (directory / name).symlink_to(REPO / name)
-    for name, change in ((declared.EDGE, edge), (declared.SLO, slo)):
+    for name, change in ((EDGE, edge), (SLO, slo)):
         document = yaml.safe_load((REPO / name).read_text())
         change(document)
         (directory / name).write_text(yaml.safe_dump(document))

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from skfleet.documents.edge import Edge
 from skfleet_local.addresses import ENVOY_ADMIN_PORT, IAP_PORT, TLS_PORT, Addresses
-from skfleet_local.edge import Edge
 from skfleet_local.run import Run, write_file
 
 EXTERNAL = "external"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from skfleet.declared import Listeners
+from skfleet.documents.edge import Listeners
 from skfleet.errors import ConfigurationError, Refused, SkfleetError
 from skfleet_local.addresses import Addresses
 from skfleet_local.processes import Process

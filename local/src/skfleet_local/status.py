@@ -8,8 +8,9 @@ from typing import Any
 
 import requests
 
+from skfleet.declared import read_edge
+from skfleet.documents.edge import EDGE
 from skfleet_local import client, processes
-from skfleet_local import edge as edges
 from skfleet_local.addresses import Addresses
 from skfleet_local.run import Run, State
 
@@ -50,7 +51,7 @@ def _cloud(state: State) -> dict[str, Any]:
 
 
 def _asked(state: State, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    port = edges.read(Path(state.repository) / "edge.yml").listeners.health.port
+    port = read_edge(Path(state.repository) / EDGE).listeners.health.port
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(lambda vm: _vm(port, vm), listed))
 

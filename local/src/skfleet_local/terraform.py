@@ -13,6 +13,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 
 from skfleet import documents
+from skfleet.documents.edge import Edge
 from skfleet.documents.environment import Environment, IapPolicy, InternalPolicy
 from skfleet_local.accounts import (
     ACCOUNTS,
@@ -38,7 +39,6 @@ from skfleet_local.compute.project import (
 from skfleet_local.compute.project import (
     FLEET as FLEET_NAME,
 )
-from skfleet_local.edge import Edge
 
 FLEET_URI = f"gs://{BUCKET}/fleets/{FLEET_NAME}"
 

@@ -18,6 +18,8 @@ import envoy as envoy_wheel
 import requests
 
 from skfleet.artifacts.signing import Trust
+from skfleet.declared import read_edge
+from skfleet.documents.edge import EDGE, Edge
 from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_local import (
     certificates,
@@ -30,11 +32,10 @@ from skfleet_local import (
     processes,
     terraform,
 )
-from skfleet_local import edge as edges
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE, PROJECT
 from skfleet_local.addresses import Addresses, choose
 from skfleet_local.compute.project import BUCKET, FLEET, GROUP, REGION
-from skfleet_local.edge import Edge
+from skfleet_local.edge import scale_edge
 from skfleet_local.hosts import base, network
 from skfleet_local.run import Run, State
 
@@ -66,7 +67,7 @@ class Up:
         layer: Path | None = None,
     ) -> Up:
         """Read what the run remembers, or choose its addresses."""
-        edge = edges.read(repository / "edge.yml")
+        edge = read_edge(repository / EDGE)
         state = run.read_state()
         if state is None:
             addresses = _hosts_network() if layer else choose(run.root, vms, edge.ports())
@@ -84,10 +85,10 @@ class Up:
             # Terraform would move the cloud's load balancers; these only begin with their VMs.
             raise ConfigurationError(
                 "edge.yml has other listeners than this fleet was made with.",
-                where=f"{repository / 'edge.yml'}: listeners",
+                where=f"{repository / EDGE}: listeners",
                 hint="`skfleet-local down`, then up again.",
             )
-        return cls(run, state, edge.scaled(state.time_scale), say)
+        return cls(run, state, scale_edge(edge, state.time_scale), say)
 
     def __call__(self, vms: int) -> None:
         """All of it."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from skfleet import declared
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 from skfleet.errors import ConfigurationError, DocumentError
 from skfleet.vm.unpack import unpack
 from skfleet_operator.builds.bundle import ROLES, edge_in, make_bundle
@@ -23,7 +25,7 @@ REPO = Path(__file__).parents[3]
 def tree(tmp_path: Path) -> Path:
     target = tmp_path / "tree"
     (target / "playbooks").mkdir(parents=True)
-    for name in (declared.EDGE, declared.SLO):
+    for name in (EDGE, SLO):
         shutil.copy(REPO / name, target)
     shutil.copy(REPO / "playbooks/converge.yml", target / "playbooks")
     shutil.copytree(REPO / "roles", target / "roles")
@@ -61,7 +63,7 @@ def test_change_of_a_task_is_another_bundle(tree: Path) -> None:
     assert make_bundle(tree) != first
 
 
-@pytest.mark.parametrize("name", [declared.EDGE, declared.SLO])
+@pytest.mark.parametrize("name", [EDGE, SLO])
 def test_change_of_a_declaration_is_another_bundle(tree: Path, name: str) -> None:
     first = make_bundle(tree)
     with (tree / name).open("a") as file:
@@ -70,9 +72,9 @@ def test_change_of_a_declaration_is_another_bundle(tree: Path, name: str) -> Non
 
 
 def test_bundle_says_where_its_release_listens(tree: Path) -> None:
-    text = (tree / declared.EDGE).read_text()
+    text = (tree / EDGE).read_text()
     port = declared.load(tree).edge.listeners.health.port
-    (tree / declared.EDGE).write_text(text.replace(f"port: {port}}}", "port: 9182, also: 9282}"))
+    (tree / EDGE).write_text(text.replace(f"port: {port}}}", "port: 9182, also: 9282}"))
     edge = edge_in(make_bundle(tree), "gs://b/x.tar")
     assert edge is not None
     assert edge.listeners.health.ports == (9182, 9282)
@@ -82,7 +84,7 @@ def test_bundle_says_where_its_release_listens(tree: Path) -> None:
         assert edge_in(before, "gs://b/x.tar") is None
 
 
-@pytest.mark.parametrize("name", [declared.EDGE, declared.SLO])
+@pytest.mark.parametrize("name", [EDGE, SLO])
 def test_a_declaration_that_no_vm_could_use_makes_no_bundle(tree: Path, name: str) -> None:
     (tree / name).write_text("listeners: {}\n")
     with pytest.raises(DocumentError, match=name):

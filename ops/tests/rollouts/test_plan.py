@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skfleet.declared import Listener, Listeners
+from skfleet.documents.edge import Listener, Listeners
 from skfleet.documents.release import AppPin, ModelPin, Pin, Release
 from skfleet.errors import ConfigurationError
 from skfleet_operator.rollouts import plan

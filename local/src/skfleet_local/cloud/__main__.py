@@ -14,7 +14,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from skfleet_local import edge as edges
+from skfleet.declared import read_edge
+from skfleet.documents.edge import EDGE
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import (
     ADMIN_PORT,
@@ -33,6 +34,7 @@ from skfleet_local.compute.health import BackendHealth
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import Operations
 from skfleet_local.compute.project import Links, iap_audience
+from skfleet_local.edge import scale_edge
 from skfleet_local.hosts import network
 from skfleet_local.hosts.cloud import facts_at
 from skfleet_local.run import Run
@@ -71,7 +73,7 @@ async def serve(run: Run) -> None:
     """All services, until SIGTERM."""
     state = run.require_state()
     addresses = state.addresses
-    edge = edges.read(Path(state.repository) / "edge.yml").scaled(state.time_scale)
+    edge = scale_edge(read_edge(Path(state.repository) / EDGE), state.time_scale)
     tokens = Tokens.load(run)
     sites = Sites()
     storage = Storage(tokens, addresses.objects_url)

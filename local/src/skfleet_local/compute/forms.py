@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from skfleet.documents.edge import Edge
 from skfleet_local.compute import faults
 from skfleet_local.compute.model import Instance
 from skfleet_local.compute.operations import timestamp
@@ -19,7 +20,6 @@ from skfleet_local.compute.project import (
     Links,
     backend_id,
 )
-from skfleet_local.edge import Edge
 from skfleet_operator.instance_group import decisions
 
 _STATUS = {"build": "PROVISIONING", "run": "RUNNING", "drain": "RUNNING", "stop": "STOPPING"}

@@ -20,6 +20,7 @@ from typing import Any
 
 import aiohttp
 
+from skfleet.documents.edge import Edge, HealthCheck
 from skfleet_local import envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
@@ -28,7 +29,6 @@ from skfleet_local.compute import forms
 from skfleet_local.compute.cpu import CpuMeter
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
-from skfleet_local.edge import Edge, HealthCheck
 from skfleet_local.hosts.vm import HostVm
 from skfleet_local.run import Run, write_file
 from skfleet_local.vm import Vm

@@ -11,7 +11,8 @@ import tarfile
 from pathlib import Path
 
 from skfleet import declared
-from skfleet.declared import Edge
+from skfleet.documents.edge import EDGE, Edge, parse_edge
+from skfleet.documents.slo import SLO
 from skfleet.errors import ConfigurationError
 
 # What converge.yml reaches; nothing else of the repository is on a VM.
@@ -23,8 +24,8 @@ _LEFT_OUT_SUFFIXES = (".md", ".pyc", ".orig", ".rej", ".swp")
 def make_bundle(repo: Path) -> bytes:
     """The bundle of a checkout; at its root converge.yml, ansible.cfg, edge.yml, slo.yml and `roles/`."""
     contents = {
-        declared.EDGE: repo / declared.EDGE,
-        declared.SLO: repo / declared.SLO,
+        EDGE: repo / EDGE,
+        SLO: repo / SLO,
         "ansible.cfg": repo / "roles/converge.cfg",
         "converge.yml": repo / "playbooks/converge.yml",
     }
@@ -57,11 +58,11 @@ def edge_in(bundle: bytes, where: str) -> Edge | None:
     """What the edge.yml of a bundle declares; None for a bundle of before bundles had one."""
     try:
         with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:") as tar:
-            file = tar.extractfile(declared.EDGE)
+            file = tar.extractfile(EDGE)
             data = file.read() if file is not None else b""
     except (tarfile.TarError, KeyError):
         return None
-    return declared.edge_of(declared.parse(lambda: data, f"{where}: {declared.EDGE}"), where)
+    return parse_edge(declared.parse_yaml(data, f"{where}: {EDGE}"), where)
 
 
 def _left_out(path: Path) -> bool:

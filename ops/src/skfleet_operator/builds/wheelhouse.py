@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skfleet import declared, documents
+from skfleet.documents.edge import EDGE
+from skfleet.documents.slo import SLO
 from skfleet.errors import ConfigurationError
 from skfleet.vm.platform import host_tags
 
@@ -106,7 +108,7 @@ def _base_version(repo: Path) -> str:
 
 def _tree_digest(repo: Path, pins: Path) -> str:
     digest = hashlib.sha256("|".join(host_tags()).encode())
-    declarations = (repo / declared.EDGE, repo / declared.SLO)
+    declarations = (repo / EDGE, repo / SLO)
     for path in [repo / pins, repo / "app/pyproject.toml", *declarations, *_sources(repo)]:
         digest.update(f"\0{path.relative_to(repo)}\0".encode())
         digest.update(path.read_bytes())
@@ -125,7 +127,7 @@ def own_wheel(repo: Path, wheels: Path, version: str) -> Path:
         copy = Path(scratch)
         shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
         declared.load(repo)  # what no service could read stops here
-        packaged = json.dumps(declared.documents(repo), sort_keys=True)
+        packaged = json.dumps(declared.whole(repo), sort_keys=True)
         (copy / "src/skfleet" / declared.PACKAGED).write_text(packaged)
         project = (repo / "app/pyproject.toml").read_text()
         (copy / "pyproject.toml").write_text(

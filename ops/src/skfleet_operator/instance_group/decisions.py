@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skfleet_local.edge import HealthCheck
+from skfleet.documents.edge import HealthCheck
 
 # What Google needs from the decision to create a VM to its boot.
 PROVISION_S = 2.0

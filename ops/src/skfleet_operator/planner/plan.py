@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import yaml
 
+from skfleet import declared
 from skfleet.documents import Document
-from skfleet_local import edge
 from skfleet_operator.planner import prices, queueing, sizing
 from skfleet_operator.planner.day import Day, Simulation
 from skfleet_operator.planner.evidence import Measured
@@ -78,9 +77,10 @@ def make(
     station = queueing.fit(measured.points, measured.vcpus, measured.not_held)
     vm = Vm.of(measured, station)
     size = sizing.plan(ask, measured, vm)
-    drain_s = edge.read(repository / "edge.yml").timeouts.drain_s
+    promised = declared.load(repository)
+    drain_s = promised.edge.timeouts.drain_s
     day = Simulation(ask, size, vm, drain_s, seed)()
-    asked = _slices_target(repository)
+    asked = promised.slo.objectives.latency.slices_target
     seen = evidence(measured, vm)
     return Plan(
         rps=ask.rps,
@@ -157,8 +157,3 @@ def _doubts(measured: Measured, station: Station, size: Size, seen: Evidence) ->
             "too short. Measure again"
         )
     return doubts
-
-
-def _slices_target(repository: Path) -> float:
-    slo = yaml.safe_load((repository / "slo.yml").read_text())
-    return float(slo["objectives"]["latency"]["slices_target"])

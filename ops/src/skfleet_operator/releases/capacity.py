@@ -16,11 +16,12 @@ import msgspec
 
 from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.store import Store
+from skfleet.declared import read_slo
 from skfleet.documents.release import ModelPin
-from skfleet.errors import ConfigurationError, DocumentError, SkfleetError
+from skfleet.documents.slo import SLO, memory_limit_mib
+from skfleet.errors import ConfigurationError, SkfleetError
 from skfleet_operator.builds.wheelhouse import EXTRAS
 
-OBJECTIVES = "slo.yml"
 MIB = 1024 * 1024
 TIMEOUT_S = 300.0
 # The library behind each extra of a build.
@@ -46,21 +47,14 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 def limit_mib(repo: Path) -> int:
     """The service's memory in MiB, as the checkout's slo.yml says."""
-    import yaml  # Ansible brings it; a build that only serves has none
-
-    path = repo / OBJECTIVES
-    try:
-        return int(yaml.safe_load(path.read_text())["objectives"]["memory"]["max_mib"])
-    except OSError:
+    path = repo / SLO
+    if not path.is_file():
         raise ConfigurationError(
             "The memory that models must fit is not known here.",
             where=str(path),
             hint="Work in a checkout of skfleet, or name it with --repo.",
-        ) from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise DocumentError(
-            "objectives.memory.max_mib is no number.", where=str(path), hint="In MiB, as in 256."
-        ) from None
+        )
+    return memory_limit_mib(read_slo(path), str(path))
 
 
 def weigh(store: Store, models: Sequence[ModelPin], workers: int, extras: Iterable[str]) -> Weight:
@@ -116,7 +110,7 @@ def check(weight: Weight, workers: int, limit: int) -> None:
     ways = [f"fewer workers (--set workers={workers - 1})"] if workers > 1 else []
     if len(weight.backends) > 1:
         ways.append("fewer models")
-    ways.append(f"a smaller model (of a forest: max_depth), or more memory ({OBJECTIVES})")
+    ways.append(f"a smaller model (of a forest: max_depth), or more memory ({SLO})")
     raise TooLarge(
         f"The service would take {used:.0f} MiB with these models and {workers} workers, and has "
         f"{limit} MiB: {served}.",

@@ -16,7 +16,8 @@ import msgspec
 
 from skfleet import documents
 from skfleet.artifacts.store import Store
-from skfleet.declared import Listeners, declared
+from skfleet.declared import declared
+from skfleet.documents.edge import Listeners
 from skfleet.documents.release import Release
 from skfleet.errors import (
     DocumentError,

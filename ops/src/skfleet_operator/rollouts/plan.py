@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from skfleet.declared import Listeners
+from skfleet.documents.edge import Listeners
 from skfleet.documents.release import Release
 from skfleet.errors import ConfigurationError
 
