@@ -19,7 +19,7 @@ from skfleet_local import down as downs
 from skfleet_local import logs as log_files
 from skfleet_local.failing import failing_well
 from skfleet_local.run import current, repository
-from skfleet_operator.planner.command import planning_options, print_plan
+from skfleet_operator.cli.plan import planning_options, print_plan
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,8 +13,8 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
+from skfleet_operator.cloud import RestCloud
 from skfleet_operator.doctor.access import BAKE_PERMISSIONS
-from skfleet_operator.doctor.cloud import RestCloud
 from skfleet_operator.doctor.target import Target
 from skfleet_operator.ssh.login import Login, write_login
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from skfleet_operator.cloud import RestCloud
 from skfleet_operator.doctor import access
 from skfleet_operator.doctor.checks import ROLLOUT_PERMISSIONS, look
-from skfleet_operator.doctor.cloud import RestCloud
 from skfleet_operator.doctor.policies import REQUIRED_APIS
 from skfleet_operator.doctor.result import Result
 from skfleet_operator.doctor.target import Target

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from skfleet_operator.cloud import RestCloud
 from skfleet_operator.doctor.checks import (
     apis,
     bucket_access,
@@ -20,7 +21,6 @@ from skfleet_operator.doctor.checks import (
     signatures,
     way_out,
 )
-from skfleet_operator.doctor.cloud import RestCloud
 from skfleet_operator.doctor.command import examine
 from skfleet_operator.doctor.policies import permits, policies
 from skfleet_operator.doctor.result import Result

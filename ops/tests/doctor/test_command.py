@@ -10,8 +10,9 @@ import requests
 from click.testing import CliRunner
 
 from skfleet.errors import ConfigurationError
+from skfleet_operator.cloud import parse_endpoints
 from skfleet_operator.doctor import command
-from skfleet_operator.doctor.command import doctor, parse_endpoints, parse_target
+from skfleet_operator.doctor.command import doctor, parse_target
 
 from .conftest import PROJECT, Google
 

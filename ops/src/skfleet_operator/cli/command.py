@@ -11,6 +11,7 @@ from skfleet.settings import table
 from skfleet_operator.cli.app import app
 from skfleet_operator.cli.context import Operator, json_option, print_json, print_table
 from skfleet_operator.cli.model import model
+from skfleet_operator.cli.plan import plan
 from skfleet_operator.cli.predict import predict, token
 from skfleet_operator.cli.release import release
 from skfleet_operator.cli.serve import serve
@@ -41,7 +42,7 @@ def settings(as_json: bool) -> None:
         print_table(header, table())
 
 
-for command in (model, app, release, predict, token, doctor, ssh, serve, settings):
+for command in (model, app, release, predict, token, plan, doctor, ssh, serve, settings):
     skfleet.add_command(command)
 
 

@@ -14,7 +14,7 @@ import requests
 
 from skfleet.errors import SkfleetError
 from skfleet_operator.client.tokens import id_token, signed_jwt
-from skfleet_operator.doctor.cloud import Cloud, NotAllowed, NotThere, pages, path
+from skfleet_operator.cloud import Cloud, NotAllowed, NotThere, pages, path
 from skfleet_operator.doctor.policies import GITHUB
 from skfleet_operator.doctor.result import Result, fail, ok, warn
 from skfleet_operator.doctor.target import Target, describe, internal_backend, read_object

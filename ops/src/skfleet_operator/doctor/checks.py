@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from skfleet_operator.doctor import access
-from skfleet_operator.doctor.cloud import (
+from skfleet_operator.cloud import (
     ApiOff,
     CallFailed,
     Cloud,
@@ -22,6 +21,7 @@ from skfleet_operator.doctor.cloud import (
     pages,
     path,
 )
+from skfleet_operator.doctor import access
 from skfleet_operator.doctor.policies import REQUIRED_APIS, policies
 from skfleet_operator.doctor.result import Result, fail, ok, warn
 from skfleet_operator.doctor.target import (

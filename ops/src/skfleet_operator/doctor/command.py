@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 import click
 
 from skfleet.errors import ConfigurationError
+from skfleet_operator.cloud import ENDPOINTS, Cloud, RestCloud, authorize, parse_endpoints
 from skfleet_operator.doctor.checks import CHECKS, look
-from skfleet_operator.doctor.cloud import ENDPOINTS, ENVIRONMENT, Cloud, RestCloud, authorize
 from skfleet_operator.doctor.result import Result
 from skfleet_operator.doctor.target import Target
 from skfleet_operator.ssh.login import DIRECTORY
@@ -138,22 +137,6 @@ def parse_target(project: str, region: str, fleet: str) -> Target:
             hint="For example --region europe-west1.",
         )
     return Target(project, region or (named.group(1) if named else ""), fleet, datetime.now(UTC))
-
-
-def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
-    """Google's base URLs, those of the environment and those given replaced; raises ConfigurationError."""
-    endpoints = dict(ENDPOINTS)
-    endpoints |= {name: url for name, env in ENVIRONMENT.items() if (url := os.environ.get(env))}
-    for text in given:
-        service, _, url = text.partition("=")
-        if service not in endpoints or not url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"{text!r} is no endpoint.",
-                where="--endpoint",
-                hint=f"SERVICE=URL, SERVICE being one of {', '.join(sorted(endpoints))}.",
-            )
-        endpoints[service] = url
-    return endpoints
 
 
 def _print(results: list[Result]) -> None:

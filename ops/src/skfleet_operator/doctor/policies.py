@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from skfleet_operator.doctor.cloud import Cloud, NotAllowed, NotThere, last, path
+from skfleet_operator.cloud import Cloud, NotAllowed, NotThere, last, path
 from skfleet_operator.doctor.result import Result, fail, ok, warn
 from skfleet_operator.doctor.target import Target, describe, internal_backend
 

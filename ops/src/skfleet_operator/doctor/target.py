@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from skfleet_operator.doctor.cloud import Cloud, NotThere, last, path
+from skfleet_operator.cloud import Cloud, NotThere, last, path
 from skfleet_operator.ssh.login import DIRECTORY
 
 

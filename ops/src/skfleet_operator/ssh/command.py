@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from skfleet.errors import ConfigurationError
-from skfleet_operator.doctor.cloud import RestCloud, authorize
-from skfleet_operator.doctor.command import parse_endpoints
+from skfleet_operator.cloud import RestCloud, authorize, parse_endpoints
 from skfleet_operator.ssh.login import DIRECTORY, KEY_FILE, place, read_record
 from skfleet_operator.ssh.oslogin import OsLogin, find_account
 from skfleet_operator.ssh.setup import remove, setup

@@ -1,8 +1,9 @@
-"""The few REST calls that the checks make, and what can go wrong with them."""
+"""The few REST calls of `doctor` and `ssh` to Google's APIs, and what can go wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -38,6 +39,22 @@ ENVIRONMENT: Mapping[str, str] = {
     "compute": "SKFLEET_COMPUTE_ENDPOINT",
     "oslogin": "SKFLEET_OSLOGIN_ENDPOINT",
 }
+
+
+def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
+    """Google's base URLs, those of the environment and those given replaced; raises ConfigurationError."""
+    endpoints = dict(ENDPOINTS)
+    endpoints |= {name: url for name, env in ENVIRONMENT.items() if (url := os.environ.get(env))}
+    for text in given:
+        service, _, url = text.partition("=")
+        if service not in endpoints or not url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{text!r} is no endpoint.",
+                where="--endpoint",
+                hint=f"SERVICE=URL, SERVICE being one of {', '.join(sorted(endpoints))}.",
+            )
+        endpoints[service] = url
+    return endpoints
 
 
 class CallFailed(SkfleetError):
