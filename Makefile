@@ -61,6 +61,7 @@ lint: venv ## Style, types, Ansible, shell, Terraform and Packer
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYTHONPATH=loadtest:bench $(BIN)/lint-imports
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/shellcheck .ci/run molecule/run packer/folder requirements/make-venv requirements/make-pins $$(find roles loadtest -name "*.sh")
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
@@ -83,7 +84,7 @@ SOURCES := app ops local testing loadtest bench playbooks packer terraform molec
 clean: ## End the fleet and remove what make made; models, rollouts and results stay
 	@if [ -x $(BIN)/skfleet-local ]; then $(BIN)/skfleet-local down; fi
 	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .ansible __pycache__
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis .ansible __pycache__
 	@find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} + -o -name 'skfleet*.egg-info' -prune -exec rm -rf {} +
 	@if [ -d .skfleet ]; then \
 	  find .skfleet -mindepth 1 -maxdepth 1 $(foreach name,$(KEPT),! -name $(name)) -exec rm -rf {} +; \

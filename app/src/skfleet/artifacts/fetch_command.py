@@ -5,9 +5,9 @@ A program of its own, so that the process that serves never holds a client, a so
 
 from __future__ import annotations
 
+import argparse
 import sys
-
-import click
+from pathlib import Path
 
 from skfleet.artifacts.fetch import fetch_model, fetch_object
 from skfleet.artifacts.signing import Trust
@@ -17,43 +17,46 @@ from skfleet.errors import SkfleetError
 from skfleet.settings import Settings
 
 
-@click.group(help=__doc__)
-def command() -> None:
-    """The group of the two kinds of artefacts."""
-
-
-@command.command("object")
-@click.argument("uri")
-@click.option("--generation", type=int, required=True, help="Generation of the object.")
-@click.option("--sha256", required=True, help="SHA-256 its bytes must have.")
-def object_command(uri: str, generation: int, sha256: str) -> None:
-    """Fetch one pinned object."""
-    settings = Settings.from_environ()
-    store = Store(settings.storage_endpoint, trust=Trust.read(settings.trusted_keys))
-    pin = Pin(uri=uri, generation=generation, sha256=sha256)
-    click.echo(fetch_object(store, pin, settings.cache_dir))
-
-
-@command.command("model")
-@click.argument("uri")
-@click.option("--generation", type=int, help="Generation of the manifest; default: the live one.")
-@click.option("--sha256", help="SHA-256 of the manifest; default: not pinned.")
-def model_command(uri: str, generation: int | None, sha256: str | None) -> None:
-    """Fetch the model whose manifest.json is at URI."""
-    settings = Settings.from_environ()
-    uri, _, fragment = uri.partition("#")
-    generation = int(fragment) if fragment else generation
-    store = Store(settings.storage_endpoint, trust=Trust.read(settings.trusted_keys))
-    click.echo(fetch_model(store, uri, settings.cache_dir, generation, sha256))
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command; failures are one message on standard error."""
+    options = _parser().parse_args(arguments)
     try:
-        command()
+        print(_fetch(options))  # noqa: T201 - the answer
     except SkfleetError as error:
-        click.echo(f"skfleet-fetch: {error}", err=True)
+        print(f"skfleet-fetch: {error}", file=sys.stderr)  # noqa: T201 - a command's message
         sys.exit(error.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skfleet-fetch", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    one = kinds.add_parser("object", help="fetch one pinned object")
+    one.add_argument("uri", metavar="URI")
+    one.add_argument("--generation", type=int, required=True, help="of the object")
+    one.add_argument("--sha256", required=True, help="that its bytes must have")
+    model = kinds.add_parser("model", help="fetch the model whose manifest.json is at URI")
+    model.add_argument("uri", metavar="URI[#GENERATION]")
+    model.add_argument("--generation", type=int, help="of the manifest; default: the live one")
+    model.add_argument("--sha256", help="of the manifest; default: not pinned")
+    return parser
+
+
+def _fetch(options: argparse.Namespace) -> Path:
+    settings = Settings.from_environ()
+    store = Store(settings.storage_endpoint, trust=Trust.read(settings.trusted_keys))
+    if options.kind == "object":
+        pin = Pin(uri=options.uri, generation=options.generation, sha256=options.sha256)
+        return fetch_object(store, pin, settings.cache_dir)
+    uri, _, generation = options.uri.partition("#")
+    return fetch_model(
+        store,
+        uri,
+        settings.cache_dir,
+        int(generation) if generation else options.generation,
+        options.sha256,
+    )
 
 
 if __name__ == "__main__":
