@@ -36,8 +36,7 @@ from skfleet_operator.compute.errors import (
     of_answer,
     of_errors,
 )
-
-from .discovery import Witness, answer_faults, request_faults
+from skfleet_testing.discovery import Witness, answer_faults, request_faults
 
 pytestmark = pytest.mark.fleet
 

@@ -21,8 +21,7 @@ from skfleet_local.compute.project import (
     INTERNAL_BACKEND,
     TEMPLATE,
 )
-
-from .discovery import Witness
+from skfleet_testing.discovery import Witness
 
 pytestmark = pytest.mark.fleet
 

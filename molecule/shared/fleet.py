@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playbooks.tests import conftest as fleets
-
 from skfleet.errors import SkfleetError
 from skfleet_local.run import claim
 from skfleet_operator.builds.wheelhouse import build
+from skfleet_testing import fleet as fleets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIRECTORY = Path(os.environ.get("SKFLEET_TEST_FLEET") or REPOSITORY / ".skfleet/fleet")

@@ -16,8 +16,7 @@ import yaml
 from skfleet.declared import declared
 from skfleet.documents.edge import EDGE
 from skfleet.documents.slo import SLO
-
-from .conftest import REPOSITORY, Fleet, assert_clean, serving
+from skfleet_testing.fleet import REPOSITORY, Fleet, assert_clean, serving
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 

@@ -14,8 +14,8 @@ import pytest
 
 from skfleet_local import client, processes
 from skfleet_local.demo.fleet import serves
+from skfleet_testing.fleet import VMS, Fleet, assert_clean
 
-from .conftest import VMS, Fleet, assert_clean
 from .test_going_back import assert_went_back
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]

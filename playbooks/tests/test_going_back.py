@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Fleet, Result, assert_clean, sampled
+from skfleet_testing.fleet import Fleet, Result, assert_clean, sampled
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import FULL, SEED, VMS, Fleet, Result, sampled
+from skfleet_testing.fleet import FULL, SEED, VMS, Fleet, Result, sampled
 
 pytestmark = pytest.mark.fleet
 

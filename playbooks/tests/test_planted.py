@@ -25,8 +25,7 @@ from skfleet_operator.compute.client import Compute
 from skfleet_operator.compute.hostkeys import lines
 from skfleet_operator.compute.model import Autoscaler, Group, Instance, Managed
 from skfleet_operator.rollouts.evidence import Options
-
-from . import planted
+from skfleet_testing import planted
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDED = json.loads((Path(__file__).parent / "answers/compute.json").read_text())

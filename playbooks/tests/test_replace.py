@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import VMS, Fleet, assert_clean
+from skfleet_testing.fleet import VMS, Fleet, assert_clean
+
 from .test_rollouts import BRIEF, OVERRIDE, identities
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]

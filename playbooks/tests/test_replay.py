@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import REPOSITORY, Fleet
+from skfleet_testing.fleet import REPOSITORY, Fleet
+
 from .test_going_back import assert_went_back, cut
 
 __all__ = ["cut"]  # a fixture

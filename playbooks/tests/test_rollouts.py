@@ -10,9 +10,8 @@ import pytest
 
 from skfleet.ansible_data import unsafe_yaml
 from skfleet_local.demo.fleet import serves
-
-from . import planted
-from .conftest import REPOSITORY, VMS, Fleet, assert_clean
+from skfleet_testing import planted
+from skfleet_testing.fleet import REPOSITORY, VMS, Fleet, assert_clean
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 

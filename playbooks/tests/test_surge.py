@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Fleet
+from skfleet_testing.fleet import Fleet
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 

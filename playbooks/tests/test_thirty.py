@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import VMS, Fleet, assert_clean, serving
+from skfleet_testing.fleet import VMS, Fleet, assert_clean, serving
 
 # Two cores boot some VMs at a time; of thirty at once /livez would wait until autohealing took them away.
 GROWING = (12, 21, 30)

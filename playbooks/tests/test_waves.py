@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from skfleet.ansible_data import unsafe_yaml
-
-from . import planted
-from .conftest import Fleet, Result, serving
+from skfleet_testing import planted
+from skfleet_testing.fleet import Fleet, Result, serving
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 

@@ -6,9 +6,8 @@ import json
 import subprocess
 from typing import Any
 
-from playbooks.tests.conftest import Fleet, at_a, fleet, serves
-
 from skfleet_local.hosts.host import ssh
+from skfleet_testing.fleet import Fleet, at_a, fleet, serves
 
 __all__ = ["at_a", "fleet"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from playbooks.tests.conftest import Fleet, at_a, fleet
-
 from skfleet.declared import declared
+from skfleet_testing.fleet import Fleet, at_a, fleet
 
 from .test_service import on, vm
 

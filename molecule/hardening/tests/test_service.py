@@ -8,9 +8,9 @@ import subprocess
 from typing import Any
 
 import pytest
-from playbooks.tests.conftest import Fleet, at_a, fleet
 
 from skfleet_local.hosts.host import ssh
+from skfleet_testing.fleet import Fleet, at_a, fleet
 
 __all__ = ["at_a", "fleet"]
 MOST_EXPOSED = 2.0

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playbooks.tests.conftest import ENOUGH, REPOSITORY, Fleet, Result, at_a, fleet
 
 from skfleet_local.demo.fleet import serves
 from skfleet_local.hosts.host import ssh
+from skfleet_testing.fleet import ENOUGH, REPOSITORY, Fleet, Result, at_a, fleet
 
 __all__ = ["at_a", "fleet"]
 pytestmark = pytest.mark.timeout(1500)

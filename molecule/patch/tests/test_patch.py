@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playbooks.tests.conftest import Fleet, assert_clean, at_a, fleet
 
 from skfleet_local.hosts.host import ssh
+from skfleet_testing.fleet import Fleet, assert_clean, at_a, fleet
 
 __all__ = ["at_a", "fleet"]
 pytestmark = pytest.mark.timeout(1500)

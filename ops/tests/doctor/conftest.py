@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import discovery
 import pytest
 import requests
 from requests.adapters import BaseAdapter
@@ -17,6 +16,7 @@ from skfleet_operator.cloud import RestCloud
 from skfleet_operator.doctor.access import BAKE_PERMISSIONS
 from skfleet_operator.doctor.target import Target
 from skfleet_operator.ssh.login import Login, write_login
+from skfleet_testing import discovery
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 LINK = "https://www.googleapis.com/compute/v1/projects/example-project"

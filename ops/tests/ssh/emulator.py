@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import discovery
+from skfleet_testing import discovery
 
 ANSWERS = Path(__file__).resolve().parents[3] / "playbooks/tests/answers"
 PROJECT = "example-prod"
