@@ -113,6 +113,7 @@ def test_vm_wheel_holds_runtime_and_documents_alone(wheel: Path) -> None:
         folders = {tuple(name.split("/")[:2]) for name in archive.namelist()}
         text = archive.read("skfleet-0.0.1.dist-info/entry_points.txt").decode()
         requires = archive.read("skfleet-0.0.1.dist-info/METADATA").decode()
+        assert not {*wheelhouse.OLD_NAMES} & {*archive.namelist()}
     assert {first for first, *_ in folders} == {"skfleet", "skfleet-0.0.1.dist-info"}
     packages = {second for first, second in folders if first == "skfleet" and "." not in second}
     assert packages == {"artifacts", "backends", "documents", "serving", "vm"}

@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from skfleet.artifacts.store import Store
+from skfleet.documents.slo import SLO
 from skfleet.errors import DocumentError, SkfleetError
 from skfleet_operator.cli.command import skfleet
 from skfleet_operator.cli.context import Operator
 from skfleet_operator.cli.predict import parse_rows
 from skfleet_operator.releases.capacity import TooLarge
 
+REPO = Path(__file__).parents[3]
 PROGRAM = Path(sys.executable).parent / "skfleet"
 
 
@@ -135,7 +138,9 @@ def test_what_is_no_row_is_refused(text: str) -> None:
 def test_a_release_that_does_not_fit_a_vm_is_refused_and_not_written(
     run, store: Store, bucket: str, artefact: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "slo.yml").write_text("objectives: {memory: {max_mib: 20}}\n")
+    promised = yaml.safe_load((REPO / SLO).read_text())
+    promised["objectives"]["memory"]["max_mib"] = 20
+    (tmp_path / SLO).write_text(yaml.safe_dump(promised))
     with pytest.raises(TooLarge, match="20 MiB"):
         release(run, store, bucket, artefact, "--id", "big", "--repo", str(tmp_path))
     assert json.loads(run("release", "list", "--json")) == []

@@ -29,6 +29,8 @@ from skfleet.vm.platform import host_tags
 PINS = Path("requirements/app.txt")
 # An image's own environment is a wheelhouse too: it is installed on a host without a package index.
 RUNTIME_PINS = Path("requirements/runtime.txt")
+# Aliases of modules of the operator: a VM has neither.
+OLD_NAMES = ("skfleet/artifacts/publish.py",)
 # Model libraries that only some models need, by the pins of a build that has them.
 EXTRAS = {"onnx": Path("requirements/app-onnx.txt")}
 
@@ -126,6 +128,8 @@ def own_wheel(repo: Path, wheels: Path, version: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="skfleet-wheel-") as scratch:
         copy = Path(scratch)
         shutil.copytree(repo / "app/src", copy / "src", ignore=ignore)
+        for alias in OLD_NAMES:
+            (copy / "src" / alias).unlink(missing_ok=True)
         declared.load(repo)  # what no service could read stops here
         packaged = json.dumps(declared.whole(repo), sort_keys=True)
         (copy / "src/skfleet" / declared.PACKAGED).write_text(packaged)
