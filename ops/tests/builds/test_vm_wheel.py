@@ -10,13 +10,12 @@ import re
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from skfleet_operator.builds import wheelhouse
+from skfleet_testing.distributions import link, needed
 
 REPO = Path(__file__).parents[3]
 EXTRAS = {"image": ("serve", "runtime"), "build": ("serve", "models", "onnx")}  # requirements/*.in
@@ -61,46 +60,6 @@ def install(wheel: Path, name: str, directory: Path) -> Path:
     for distribution in needed(next(site.glob("skfleet-*.dist-info")), EXTRAS[name]):
         link(distribution, site)
     return directory / "bin"
-
-
-def needed(installed: Path, extras: tuple[str, ...]) -> list[metadata.Distribution]:
-    """What an installed distribution asks for with these extras, and so on."""
-    found: dict[str, metadata.Distribution] = {}
-
-    def ask(distribution: metadata.Distribution, wanted: tuple[str, ...]) -> None:
-        for text in distribution.requires or ():
-            one = Requirement(text)
-            if one.marker and not any(
-                one.marker.evaluate({"extra": name}) for name in ("", *wanted)
-            ):
-                continue
-            if one.name not in found:
-                found[one.name] = metadata.distribution(one.name)
-                ask(found[one.name], tuple(one.extras))
-
-    ask(metadata.Distribution.at(installed), extras)
-    return list(found.values())
-
-
-def link(distribution: metadata.Distribution, site: Path) -> None:
-    """Its packages and modules, as links; packages that several distributions share stay folders."""
-    for file in distribution.files or ():
-        if ".." in file.parts or "__pycache__" in file.parts:
-            continue
-        there = Path(str(distribution.locate_file("")))
-        parts = list(file.parts)
-        depth = next(
-            (
-                n
-                for n in range(1, len(parts))
-                if (there / Path(*parts[:n]) / "__init__.py").exists()
-            ),
-            len(parts),
-        )
-        target = site / Path(*parts[:depth])
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(there / Path(*parts[:depth]))
 
 
 def below(modules: list[str], packages: tuple[str, ...]) -> list[str]:

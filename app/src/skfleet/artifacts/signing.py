@@ -16,16 +16,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skfleet.errors import ConfigurationError, IntegrityError
-
-if TYPE_CHECKING:
-    from skfleet.artifacts.store import Store
 
 SUFFIX = ".sig"
 MODEL_SIGNATURE = "model.sig"
@@ -83,16 +80,13 @@ class Signer:
         }
         return json.dumps(bundle).encode()
 
-    def attach(self, store: Store, uri: str, name: str, resources: Resources) -> None:
-        """Write the signature object, or leave one that this key made; another key's is replaced."""
-        there = store.find(uri)
-        if there is not None:
-            try:
-                Trust((self.key.public_key(),)).check(there.data, resources, uri)
-                return
-            except IntegrityError:
-                pass  # the key was rotated
-        store.swap(uri, self.sign(name, resources), there.generation if there else 0)
+    def has_signed(self, bundle: bytes, resources: Resources, where: str) -> bool:
+        """Whether this key made the bundle, over these files."""
+        try:
+            Trust((self.key.public_key(),)).check(bundle, resources, where)
+        except IntegrityError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,11 @@ class Store:
         if resources is None:
             resources = {WHOLE: digest or sha256(self.read(uri).data)}
             uri += SUFFIX
-        self.signer.attach(self, uri, uri.rsplit("/", 1)[1].removesuffix(SUFFIX), resources)
+        there = self.find(uri)
+        if there is not None and self.signer.has_signed(there.data, resources, uri):
+            return  # otherwise another key made it: this one's replaces it
+        signature = self.signer.sign(uri.rsplit("/", 1)[1].removesuffix(SUFFIX), resources)
+        self.swap(uri, signature, there.generation if there else 0)
 
     def check_signature(
         self, uri: str, resources: Resources, cached: Path | None = None
