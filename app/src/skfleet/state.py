@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from skfleet import files
-from skfleet.documents.converged import Converged
+from skfleet.documents.converge_state import ConvergeState
 
 # At import: threads that meet a type first at the same time crash msgspec.
-_decoder = msgspec.json.Decoder(Converged)
+_decoder = msgspec.json.Decoder(ConvergeState)
 
 
 def path(run: Path) -> Path:
@@ -22,12 +22,12 @@ def path(run: Path) -> Path:
     return run / "converge.json"
 
 
-def read(run: Path) -> Converged:
+def read(run: Path) -> ConvergeState:
     """What is known since boot; a missing or damaged file is nothing known."""
     try:
         return _decoder.decode(path(run).read_bytes())
     except (OSError, msgspec.MsgspecError):
-        return Converged()
+        return ConvergeState()
 
 
 def announce(run: Path, release: str) -> None:
@@ -47,7 +47,7 @@ def write(
     reason: str = "",
 ) -> None:
     """Replace the file whole."""
-    state = Converged(
+    state = ConvergeState(
         release=release,
         stale=stale,
         reason=reason,

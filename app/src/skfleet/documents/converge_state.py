@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Converged(msgspec.Struct, frozen=True, kw_only=True):
+class ConvergeState(msgspec.Struct, frozen=True, kw_only=True):
     """The file's form. `release` is null until something was converged to."""
 
     release: str | None = None
