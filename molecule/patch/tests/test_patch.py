@@ -37,6 +37,8 @@ digest=$(sha256sum sample_{version}.deb | cut -d' ' -f1)
   echo "Size: $size"
   echo "SHA256: $digest"
 }} > Packages
+# Lists of both versions have the same size; with the same time, APT's cache of the old one looks current.
+touch --date=2026-01-01 Packages
 echo 'deb [trusted=yes] file:/srv/archive ./' > /etc/apt/sources.list.d/sample.list
 """
 
