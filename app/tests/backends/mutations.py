@@ -11,7 +11,6 @@ import io
 import json
 import os
 import random
-import re
 import resource
 import signal
 import sys
@@ -22,8 +21,26 @@ from typing import Any
 
 import numpy as np
 import skops.io
-from sklearn import cluster, ensemble, neighbors, svm, tree
+from sklearn import (
+    calibration,
+    cluster,
+    compose,
+    decomposition,
+    discriminant_analysis,
+    ensemble,
+    gaussian_process,
+    impute,
+    linear_model,
+    multiclass,
+    naive_bayes,
+    neighbors,
+    neural_network,
+    preprocessing,
+    svm,
+    tree,
+)
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.pipeline import make_pipeline
 
 from skfleet.backends import structure
 from skfleet.backends.sklearn import TRUSTED_TYPES
@@ -31,11 +48,16 @@ from skfleet.backends.sklearn import TRUSTED_TYPES
 LIMIT_S = 20
 MEMORY_BYTES = 6 << 30
 POSITIONS = (0, 1, -1, 7, 100, 10**6, 2**31 - 1, -5, -(10**6))
+FINITE = (0.0, -1.0, 1e30, -1e30)
 NUMBERS = (*POSITIONS, float("nan"), float("inf"), 1e308)
+# What a number, text or name of the schema becomes.
+VALUES = ("0", "-1", "7", "1000000", "NaN", "Infinity", "null", "true", '"text"', "[]", "{}")
 
 X, Y = load_iris(return_X_y=True)
 NUMERIC, TARGET = (part[: len(X)] for part in load_diabetes(return_X_y=True))
-NUMERIC = NUMERIC[:, : X.shape[1]]
+WIDTH = X.shape[1]
+NUMERIC = NUMERIC[:, :WIDTH]
+MISSING = np.where(np.arange(X.size).reshape(X.shape) % 9 == 0, np.nan, X)
 CATEGORICAL = np.c_[(X[:, 0] * 2).astype(int) % 7, X[:, 1:]]
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -58,8 +80,66 @@ KINDS: dict[str, Callable[[], Any]] = {
     "support vectors": lambda: svm.SVC().fit(X, Y),
     "support vector regressor": lambda: svm.SVR().fit(NUMERIC, TARGET),
     "clusters": lambda: cluster.KMeans(3, n_init=1).fit(X),
-    "bisecting clusters": lambda: cluster.BisectingKMeans(3).fit(X),
+    "extra trees": lambda: ensemble.ExtraTreesClassifier(3).fit(X, Y),
+    "forest of two outputs": lambda: ensemble.RandomForestClassifier(3).fit(X, np.c_[Y, Y % 2]),
+    "adaptive boosting": lambda: ensemble.AdaBoostClassifier(n_estimators=3).fit(X, Y),
+    "histogram boosting, missing values": lambda: ensemble.HistGradientBoostingClassifier(
+        max_iter=3
+    ).fit(MISSING, Y),
+    "outliers of neighbours": lambda: neighbors.LocalOutlierFactor(novelty=True).fit(X),
+    "nearest centroid": lambda: neighbors.NearestCentroid().fit(X, Y),
+    "imputer of neighbours": lambda: make_pipeline(
+        impute.KNNImputer(), linear_model.LogisticRegression()
+    ).fit(MISSING, Y),
+    "one-hot encoder": lambda: make_pipeline(
+        compose.ColumnTransformer(
+            [
+                ("c", preprocessing.OneHotEncoder(handle_unknown="ignore"), [0]),
+                ("n", preprocessing.MinMaxScaler(), [1, 2]),
+            ],
+            remainder="passthrough",
+        ),
+        linear_model.LogisticRegression(),
+    ).fit(CATEGORICAL, Y),
+    "ordinal encoder": lambda: make_pipeline(
+        compose.ColumnTransformer(
+            [
+                (
+                    "c",
+                    preprocessing.OrdinalEncoder(
+                        handle_unknown="use_encoded_value", unknown_value=-1
+                    ),
+                    [0],
+                )
+            ],
+            remainder="passthrough",
+        ),
+        tree.DecisionTreeClassifier(),
+    ).fit(CATEGORICAL, Y),
+    "scaled components": lambda: make_pipeline(
+        preprocessing.RobustScaler(), decomposition.PCA(2), svm.SVC()
+    ).fit(X, Y),
+    "naive Bayes": lambda: naive_bayes.GaussianNB().fit(X, Y),
+    "naive Bayes, counts": lambda: naive_bayes.MultinomialNB().fit(X, Y),
+    "neural network": lambda: neural_network.MLPClassifier((5,), max_iter=30).fit(X, Y),
+    "logistic regression": lambda: linear_model.LogisticRegression().fit(X, Y),
+    "ridge": lambda: linear_model.Ridge().fit(NUMERIC, TARGET),
+    "calibrated": lambda: calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2).fit(X, Y),
+    "calibrated, isotonic": lambda: calibration.CalibratedClassifierCV(
+        tree.DecisionTreeClassifier(), method="isotonic", cv=2
+    ).fit(X, Y),
+    "one against the rest": lambda: multiclass.OneVsRestClassifier(svm.SVC()).fit(X, Y),
+    "one against one": lambda: multiclass.OneVsOneClassifier(tree.DecisionTreeClassifier()).fit(
+        X, Y
+    ),
+    "Gaussian process": lambda: gaussian_process.GaussianProcessClassifier().fit(X[::5], Y[::5]),
+    "discriminant analysis": lambda: discriminant_analysis.LinearDiscriminantAnalysis().fit(X, Y),
 }
+
+
+# skl2onnx has no form of these that onnxruntime can read.
+WITHOUT_GRAPH = ("isolation forest", "neighbours within a radius", "forest of two outputs",
+                 "nearest centroid", "Gaussian process")  # fmt: skip
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:
@@ -72,19 +152,33 @@ def damage(data: bytes, chance: random.Random) -> bytes:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         files[name] = buffer.getvalue()
-    if chance.random() < 0.3:
-        schema = files["schema.json"].decode()
-        numbers = list(re.finditer(r'"content": "(-?\d+)"', schema))
-        if numbers:
-            found = chance.choice(numbers)
-            value = str(chance.choice(POSITIONS))
-            schema = schema[: found.start(1)] + value + schema[found.end(1) :]
-        files["schema.json"] = schema.encode()
+    if chance.random() < 0.4:
+        schema = json.loads(files["schema.json"])
+        _damage_schema(list(structure._nodes(schema)), chance)
+        files["schema.json"] = json.dumps(schema).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def _damage_schema(nodes: list[dict[str, Any]], chance: random.Random) -> None:
+    """Another value, a list or tuple of another length, or an attribute that is missing or another's."""
+    how = chance.random()
+    contents = [(node, node.get("content")) for node in nodes if node.get("content")]
+    if how < 0.6:
+        values = [node for node in nodes if node["__loader__"] == "JsonNode"]
+        chance.choice(values)["content"] = chance.choice(VALUES)
+    elif how < 0.8:
+        node, members = chance.choice([each for each in contents if isinstance(each[1], list)])
+        node["content"] = members[:-1] if chance.random() < 0.6 else members * 2
+    else:
+        _, members = chance.choice([each for each in contents if isinstance(each[1], dict)])
+        first, second = chance.choice(list(members)), chance.choice(list(members))
+        members[first], members[second] = members[second], members[first]
+        if chance.random() < 0.5:
+            del members[first]
 
 
 def _damage_array(array: Any, chance: random.Random) -> Any:
@@ -107,7 +201,10 @@ def outcome(data: bytes, seed: int, checked: bool) -> int:
     """0 answered, 1 refused, 2 raised; does not return where the process dies."""
     try:
         chance = random.Random(seed)  # noqa: S311 - not a secret
-        estimator = skops.io.loads(damage(data, chance), trusted=list(TRUSTED_TYPES))
+        damaged = damage(data, chance)
+        if checked:
+            structure.check_archive(io.BytesIO(damaged), "test")
+        estimator = skops.io.loads(damaged, trusted=list(TRUSTED_TYPES))
         if checked:
             structure.check(estimator, X.shape[1], "test")
     except Exception:  # noqa: BLE001 - the backend refuses whatever cannot be read

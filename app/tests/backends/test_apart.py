@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from skfleet.backends import apart, base
+from skfleet.backends import apart, base, prove
 from skfleet.backends.apart import Proof
 from skfleet.documents.manifest import FILE_NAME
 from skfleet.errors import IntegrityError, VersionMismatch
@@ -46,6 +49,41 @@ def test_one_that_takes_too_long_is_ended(artefact: Path, monkeypatch: pytest.Mo
     with pytest.raises(IntegrityError, match="did not answer"):
         proof.result()
     assert not psutil.pid_exists(proof._process.pid)
+
+
+def test_signal_that_ends_the_process_refuses_the_model(artefact: Path) -> None:
+    proof = Proof("linear", artefact)
+    proof._process.send_signal(signal.SIGSEGV)
+    with pytest.raises(IntegrityError, match="failed because SIGSEGV ended its process"):
+        proof.result()
+
+
+def test_model_that_takes_too_much_memory_is_refused(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def take(*_: object) -> None:
+        raise MemoryError
+
+    limits: list[int] = []
+    monkeypatch.setattr(prove, "limit_memory", limits.append)
+    monkeypatch.setattr(prove, "open_backend", take)
+    monkeypatch.setattr(sys, "argv", ["prove", "linear", str(artefact)])
+    assert prove.main() == 1
+    assert "takes more memory than its model may" in capsys.readouterr().err
+    assert limits == [
+        sum(path.stat().st_size for path in artefact.iterdir() if path.name != FILE_NAME)
+    ]
+
+
+def test_memory_of_a_proof_is_limited() -> None:
+    program = (
+        "from skfleet.backends import apart; apart.MEMORY_BYTES = 1 << 28; apart.limit_memory(0)\n"
+        "bytearray(1 << 29)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "MemoryError" in done.stderr
 
 
 def test_it_runs_until_its_result_is_asked_for(

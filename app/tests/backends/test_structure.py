@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import skops.io
 from sklearn import cluster, ensemble, feature_extraction, linear_model, neighbors, svm, tree
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfleet.backends import structure
+from skfleet.backends.sklearn import TRUSTED_TYPES
 from skfleet.errors import IntegrityError
+from skfleet_operator.imports import loading
 
 from . import mutations
 from .mutations import KINDS, TARGET, X, Y
@@ -165,7 +170,85 @@ def test_model_of_other_columns_than_its_manifest_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sound_model_is_accepted(kind: str) -> None:
-    structure.check(KINDS[kind](), X.shape[1], "model.skops")
+    data = skops.io.dumps(KINDS[kind]())
+    structure.check_archive(io.BytesIO(data), "model.skops")
+    estimator = skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    structure.check(estimator, X.shape[1], "model.skops")
+
+
+def changed_archive(estimator: Any, change: Callable[[dict[str, Any]], None]) -> io.BytesIO:
+    """The skops file of an estimator with a changed schema."""
+    data = io.BytesIO(skops.io.dumps(estimator))
+    with zipfile.ZipFile(data) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(files["schema.json"])
+    for node in list(structure._nodes(schema)):
+        change(node)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, content in {**files, "schema.json": json.dumps(schema).encode()}.items():
+            archive.writestr(name, content)
+    return changed
+
+
+def shorten_metric(node: dict[str, Any]) -> None:
+    if node["__class__"] == "EuclideanDistance64":
+        node["content"]["content"].pop()
+
+
+def omit_tree_state(node: dict[str, Any]) -> None:
+    if node["__class__"] == "KDTree":
+        node["content"] = None
+
+
+def claim_outputs(node: dict[str, Any]) -> None:
+    if node["__class__"] == "Tree":
+        node["__reduce__"]["args"]["content"][2]["content"] = "1000000"
+
+
+def enlarge_pool(node: dict[str, Any]) -> None:
+    if node["__class__"] == "Generator":
+        pools = [each for each in structure._nodes(node) if each.get("content") == "4"]
+        pools[0]["content"] = "1000000"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("neighbours", shorten_metric),
+        ("neighbours", omit_tree_state),
+        ("tree", claim_outputs),
+        ("histogram boosting", enlarge_pool),
+    ],
+)
+def test_archive_is_refused_before_loading_it_would_crash(
+    kind: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    with pytest.raises(
+        IntegrityError, match=r"Invalid (EuclideanDistance64|KDTree|Tree|Generator) in"
+    ):
+        structure.check_archive(changed_archive(KINDS[kind](), change), "model.skops")
+
+
+def test_tree_of_neighbours_without_a_metric_is_refused() -> None:
+    fitted = KINDS["neighbours"]()
+    parts = list(fitted._tree.__getstate__())
+    parts[-2] = None
+    fitted._tree.__setstate__(tuple(parts))
+    with pytest.raises(IntegrityError, match="it has no metric"):
+        structure.check(fitted, X.shape[1], "model.skops")
+
+
+def test_import_ends_where_loading_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "TIMEOUT_S", 0)
+    with pytest.raises(IntegrityError, match="it is not loaded after 0 s"):
+        loading.rehearse(skops.io.dumps(KINDS["tree"]()), "model.pkl", 10**9)
+
+
+def test_import_names_why_loading_fails() -> None:
+    data = changed_archive(KINDS["neighbours"](), shorten_metric).getvalue()
+    with pytest.raises(IntegrityError, match="Invalid EuclideanDistance64 in the model"):
+        loading.rehearse(data, "model.pkl", 10**9)
 
 
 def test_sound_models_of_other_forms_are_accepted() -> None:
@@ -200,8 +283,19 @@ def test_fuzzer_finds_a_crash_where_nothing_is_checked() -> None:
     assert mutate("tree", 40, "unchecked")["died"]
 
 
-def mutate(kind: str, count: int, *options: str) -> dict[str, Any]:
-    program = str(Path(mutations.__file__))
+GRAPHS = [kind for kind in KINDS if kind not in mutations.WITHOUT_GRAPH]
+
+
+@pytest.mark.parametrize("kind", GRAPHS if FULL else ("forest", "support vectors"))
+def test_damaged_graph_never_kills_the_process(kind: str) -> None:
+    done = mutate(kind, 300 if FULL else 60, program="graph_mutations.py")
+    assert done["died"] == []
+    assert done["refused"] > 0
+    assert done["answered"] > 0
+
+
+def mutate(kind: str, count: int, *options: str, program: str = "mutations.py") -> dict[str, Any]:
+    program = str(Path(mutations.__file__).with_name(program))
     done = subprocess.run(
         [sys.executable, program, kind, str(count), *options],
         capture_output=True,

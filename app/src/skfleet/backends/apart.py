@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from skfleet.errors import IntegrityError, VersionMismatch
 
 TIMEOUT_S = 60.0
 NOT_HERE = 3  # exit code: this host cannot run the backend
+MEMORY_BYTES = 4 << 30  # of a process that proves, or as many times its files
+MEMORY_TIMES = 16
+
+
+def limit_memory(size_bytes: int) -> None:
+    """Let this process end with MemoryError where a damaged file would take all memory of its host."""
+    limit = max(MEMORY_BYTES, MEMORY_TIMES * size_bytes)
+    with suppress(ValueError, OSError):  # a lower limit holds already; macOS has none
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class Proof:
@@ -42,5 +55,11 @@ class Proof:
         code = self._process.returncode
         if code == 0:
             return
+        if code < 0:
+            raise IntegrityError(
+                f"Backend '{self._backend}' failed because {signal.Signals(-code).name} ended its process.",
+                where=where,
+                hint="Do not use the model; train or import it again.",
+            )
         lines = said.strip().splitlines() or [f"ended with {code}"]
         raise (VersionMismatch if code == NOT_HERE else IntegrityError)(lines[-1], where=where)

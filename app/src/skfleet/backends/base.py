@@ -18,6 +18,8 @@ Rows = Sequence[Sequence[Any]]
 
 # Their libraries start threads when they are imported, and a fork takes no thread along.
 AFTER_FORK = frozenset({"onnx"})
+# Compiled code answers: what it does with a damaged file must not happen to a command's own process.
+COMPILED = frozenset({"onnx", "sklearn"})
 
 
 class Backend(Protocol):
@@ -59,10 +61,12 @@ def begin_load(directory: Path, *, before_fork: bool) -> Callable[[], Model]:
 
     `before_fork`: a backend whose library may not be loaded in a process that forks is proven in a process
     of its own, which goes on beside the caller, and is opened by whoever asks it first, after the fork.
+    Otherwise all backends of compiled code are proven that way. A service on a VM has no memory for two of
+    the others.
     """
     manifest, digest = read_manifest(directory)
     verify_files(directory, manifest)
-    apart = AFTER_FORK if before_fork else frozenset()
+    apart = AFTER_FORK if before_fork else COMPILED
     first = next(iter(manifest.backends), "")
     begun = {first: Proof(first, directory)} if first in apart else {}
 

@@ -120,6 +120,7 @@ def _load_skops(path: Path, manifest: Manifest) -> SklearnBackend:
             where=str(path),
             hint="Review them, then extend TRUSTED_TYPES in skfleet.backends.sklearn.",
         )
+    structure.check_archive(str(path), str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("error", InconsistentVersionWarning)
         estimator = skops.io.load(path, trusted=list(TRUSTED_TYPES))

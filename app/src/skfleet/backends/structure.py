@@ -8,8 +8,11 @@ before anything is predicted.
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from typing import IO, Any
 
 import numpy as np
 import scipy.sparse
@@ -18,10 +21,85 @@ from skfleet.errors import IntegrityError
 
 _HINT = "Do not use the file; train or import the model again."
 _LEAF = -1
+_POOL = 64  # words; NumPy mixes each with each, and makes four
 
 
 class _Invalid(Exception):
     """A structure that compiled code must not see."""
+
+
+def check_archive(file: str | IO[bytes], where: str) -> None:
+    """Raise IntegrityError where loading a skops file would crash: compiled constructors check no lengths.
+
+    To be called before the file is loaded; `check` inspects what was loaded.
+    """
+    with zipfile.ZipFile(file) as archive:
+        for node in _nodes(json.loads(archive.read("schema.json"))):
+            name = f"{node.get('__module__')}.{node.get('__class__')}"
+            content = node.get("content")
+            values = _tuple_of(content)
+            wanted = _state_lengths().get(name)
+            try:
+                if wanted is not None:
+                    _require(
+                        values is not None and len(values) == wanted,
+                        f"its state is not {wanted} values",
+                    )
+                elif node.get("__loader__") == "ObjectNode":
+                    _require(values is None, "a state of its kind is not known to this build")
+                elif node.get("__loader__") == "TreeNode":
+                    _tree_arguments(archive, node["__reduce__"]["args"]["content"])
+                elif node.get("__loader__") == "RandomGeneratorNode":
+                    pool = node["content"]["seed_seq"]["content"]["pool_size"]["content"]
+                    _require(0 < json.loads(pool) <= _POOL, "its pool of seeds is too large")
+            except (_Invalid, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise IntegrityError(
+                    f"Invalid {node.get('__class__')} in the model: {error}.",
+                    where=where,
+                    hint=_HINT,
+                ) from None
+
+
+@cache
+def _state_lengths() -> dict[str, int]:
+    """Values in the state of each compiled class that keeps it in a tuple, as this build writes it."""
+    from sklearn.metrics import DistanceMetric
+    from sklearn.neighbors import KDTree
+
+    examples = (KDTree([[0.0]]), DistanceMetric.get_metric("euclidean"))
+    return {
+        f"{type(each).__module__}.{type(each).__name__}": len(each.__getstate__())
+        for each in examples
+    }
+
+
+def _tuple_of(node: Any) -> list[Any] | None:
+    """The members of a tuple's node; None of other nodes."""
+    if not isinstance(node, dict) or node.get("__loader__") != "TupleNode":
+        return None
+    members: list[Any] = node["content"]
+    return members
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object that a skops schema describes."""
+    waiting = [schema]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if "__loader__" in item:
+                yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _tree_arguments(archive: zipfile.ZipFile, arguments: list[dict[str, Any]]) -> None:
+    """Tree(features, classes of each output, outputs) reads as many classes as the third says."""
+    with archive.open(arguments[1]["file"]) as file:
+        classes = np.load(file, allow_pickle=False)
+    outputs = json.loads(arguments[2]["content"])
+    _require(classes.shape == (outputs,), f"classes of {len(classes)} outputs instead of {outputs}")
 
 
 def check(estimator: Any, width: int, where: str) -> None:
@@ -187,8 +265,10 @@ def _hist_boosting(estimator: Any) -> None:
 
 
 def _neighbour_tree(tree: Any) -> None:
-    data, order, nodes, bounds, leaf_size, levels, count, *_ = tree.__getstate__()
+    data, order, nodes, bounds, leaf_size, levels, count, *_, metric, weights = tree.__getstate__()
     rows = len(data)
+    _require(hasattr(metric, "dist_to_rdist"), "it has no metric")
+    _require(weights is None or weights.shape == (rows,), "weights of other rows")
     _finite(data, "rows")
     _require(order.shape == (rows,), "its order is of other rows")
     _within(order, 0, rows, "positions of rows")

@@ -389,12 +389,12 @@ def show(operator: Operator, name: str, digest: str, bucket: str) -> None:
 def verify(path: Path, as_json: bool) -> None:
     """Prove an artefact here: checksums, versions, and golden vectors on every backend."""
     from skfleet.artifacts.directory import read_manifest, verify_files
-    from skfleet.backends.base import open_backend, verify_golden
+    from skfleet.backends.apart import Proof
 
     manifest, digest = read_manifest(path)
     verify_files(path, manifest)
     for name in manifest.backends:
-        verify_golden(open_backend(name, path, manifest), manifest)
+        Proof(name, path).result()
     count = len(manifest.golden.rows)
     if as_json:
         print_json(

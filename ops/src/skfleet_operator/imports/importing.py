@@ -12,11 +12,10 @@ import pandas as pd
 import sklearn
 
 from skfleet.backends import structure
-from skfleet.backends.sklearn import TRUSTED_TYPES
 from skfleet.documents.manifest import Feature, Manifest
-from skfleet.errors import ConfigurationError, DocumentError, IntegrityError, Refused
+from skfleet.errors import ConfigurationError, DocumentError, Refused
 from skfleet_operator import outputs
-from skfleet_operator.imports import archive, report, scan
+from skfleet_operator.imports import loading, report, scan
 from skfleet_operator.imports.answer import Answer
 from skfleet_operator.imports.parent import MAX_BYTES, Child
 from skfleet_operator.models.proving import Reference, random_rows
@@ -166,28 +165,8 @@ def unpickle(
             hint=f"Pickled with scikit-learn {old}, here is {sklearn.__version__}: trees of before 1.3 do "
             "not unpickle. Train it again here, or convert it with the version that wrote it.",
         )
-    return Unpickled(_load(estimator, where, max_bytes), answer, restrictions, missing)
-
-
-def _load(data: bytes, where: str, max_bytes: int) -> Any:
-    """The estimator of skops bytes that anybody may have written; raises IntegrityError."""
-    import skops.io
-
-    try:
-        archive.check(data, max_bytes)
-        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
-        if not unknown:
-            return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
-    except Exception as error:  # noqa: BLE001 - it fails in as many ways as there are bytes
-        raise IntegrityError(
-            f"What the sandbox answered is not a model: {printable(f'{type(error).__name__}: {error}')}",
-            where=where,
-        ) from None
-    raise IntegrityError(
-        f"The model holds types that this server does not trust: {unknown}.",
-        where=where,
-        hint="Estimators of scikit-learn alone can be served; code of your own cannot.",
-    )
+    loading.rehearse(estimator, where, max_bytes)
+    return Unpickled(loading.load(estimator, where, max_bytes), answer, restrictions, missing)
 
 
 def _read(path: Path) -> pd.DataFrame:
