@@ -43,6 +43,15 @@ class Sites:
 
         asyncio.run_coroutine_threadsafe(start(), self.loop).result(10)
 
+    def open_unix(self, app: web.Application, path: Path) -> None:
+        async def start() -> None:
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+            await runner.setup()
+            await web.UnixSite(runner, path).start()
+            self._runners.append(runner)
+
+        asyncio.run_coroutine_threadsafe(start(), self.loop).result(10)
+
     def close(self) -> None:
         async def stop() -> None:
             for runner in self._runners:

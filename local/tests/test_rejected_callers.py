@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import envoy as envoy_wheel
@@ -28,13 +27,13 @@ from sklearn.linear_model import LogisticRegression
 from skfleet.declared import read_edge
 from skfleet.documents.edge import Edge
 from skfleet.documents.manifest import Feature
-from skfleet_local import certificates, envoy
+from skfleet_local import certificates, envoy, envoy_admin
 from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
-from skfleet_local.addresses import IAP_PORT, Addresses
+from skfleet_local.addresses import Addresses
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute.project import iap_audience
 from skfleet_local.edge import scale_edge
-from skfleet_local.run import Run
+from skfleet_local.run import Run, make_socket_directory
 from skfleet_operator.models.publish import write_artefact
 
 from .conftest import REPOSITORY, Sites
@@ -63,7 +62,7 @@ class Balanced:
     """Both load balancers, with what their callers need."""
 
     addresses: Addresses
-    ca_file: Path
+    run: Run
     tokens: dict[str, str]
 
     def post(
@@ -83,13 +82,16 @@ class Balanced:
             headers["Authorization"] = f"Bearer {self.tokens[balancer]}"
         # The bundle here: a session's own setting yields to the environment's.
         answer = session.post(
-            base + path, body, headers=headers, verify=str(self.ca_file), timeout=20
+            base + path, body, headers=headers, verify=str(self.run.ca_file), timeout=20
         )
         return answer.status_code
 
+    def stats(self) -> str:
+        return envoy_admin.ask_now(self.run.envoy_admin_socket, "/stats").decode()
+
     def counters(self) -> dict[str, int]:
         """What Envoy counted of its VMs' failures."""
-        stats = requests.get(f"{self.addresses.envoy_admin_url}/stats", timeout=5).text
+        stats = self.stats()
         names = (
             "ejections_enforced_total",
             "upstream_cx_destroy_remote_with_active_rq",
@@ -145,11 +147,11 @@ def balanced(run: Run, addresses: Addresses, tokens: Tokens, sites: Sites) -> It
 
     iap = web.Application()
     iap.router.add_route("*", "/{path:.*}", admit)
-    sites.open(iap, addresses.cloud, IAP_PORT)
+    make_socket_directory(run.iap_socket)
+    sites.open_unix(iap, run.iap_socket)
     certificates.make(run, [addresses.external, addresses.internal])
     vms = [address for address, _ in zip(addresses.vms(), range(VMS), strict=False)]
     envoy.write_membership(run, declared, [envoy.Endpoint(vm, "zone-a") for vm in vms])
-    run.envoy.mkdir(exist_ok=True)
     (run.envoy / "envoy.json").write_text(json.dumps(envoy.config(run, addresses, declared)))
     commands = [
         ([sys.executable, "-m", "gunicorn", "--config", "python:skfleet.serving.gunicorn",
@@ -168,7 +170,7 @@ def balanced(run: Run, addresses: Addresses, tokens: Tokens, sites: Sites) -> It
         ]
     made = Balanced(
         addresses,
-        run.ca_file,
+        run,
         {"external": "any", "internal": tokens.id_token(ACCOUNTS["caller"], INTERNAL_AUDIENCE)},
     )
     try:
@@ -205,8 +207,8 @@ def wait_until_all_serve(made: Balanced) -> None:
         assert time.monotonic() < deadline, f"{healthy} healthy"
         time.sleep(0.2)
         try:
-            stats = requests.get(f"{made.addresses.envoy_admin_url}/stats", timeout=2).text
-        except requests.RequestException:
+            stats = made.stats()
+        except envoy_admin.AdminUnavailable:
             continue
         healthy = sum(
             int(line.split()[-1])

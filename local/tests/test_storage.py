@@ -1,11 +1,14 @@
-"""Cloud Storage with identity: the real client through the proxy to the real fake server."""
+"""Cloud Storage with identity, by the real client."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -14,34 +17,31 @@ import requests
 from google.api_core import exceptions as api
 from google.cloud import storage
 
-from skfleet_local import objects, processes
 from skfleet_local.accounts import ACCOUNTS, PROJECT
 from skfleet_local.addresses import STORAGE_PORT, Addresses
 from skfleet_local.client import BearerToken
 from skfleet_local.cloud.storage import Fault, Storage
 from skfleet_local.cloud.tokens import Tokens
+from skfleet_local.objects import Content, ObjectStore
 from skfleet_local.run import Run
+
+from .discovery import answer_faults
 
 BUCKET = "test-bucket"
 Bucket = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def proxy(run: Run, addresses: Addresses, tokens: Tokens, sites: Any) -> Iterator[Storage]:
-    """The proxy and fake-gcs-server behind it."""
-    server = processes.spawn(objects.command(run, addresses), os.environ, run.log("storage"))
-    made = Storage(tokens, addresses.objects_url)
+def proxy(run: Run, addresses: Addresses, tokens: Tokens, sites: Any) -> Storage:
+    """The API and the objects behind it, as a thread of their own has them."""
+
+    async def make() -> Storage:
+        return Storage(tokens, ObjectStore(run.objects), addresses.storage_url)
+
+    made = asyncio.run_coroutine_threadsafe(make(), sites.loop).result(10)
     sites.open(made.application(), addresses.cloud, STORAGE_PORT)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client(addresses, tokens, "terraform").create_bucket(BUCKET, timeout=5)
-            break
-        except api.ServiceUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    yield made
-    processes.kill(lambda: [server])
+    client(addresses, tokens, "terraform").create_bucket(BUCKET, timeout=5)
+    return made
 
 
 def client(addresses: Addresses, tokens: Tokens, account: str) -> Any:
@@ -253,3 +253,106 @@ def test_it_fails_as_told_and_mends_as_told(
     proxy.break_(Fault(mode="unavailable", seconds=0.2))
     time.sleep(0.3)
     assert blob.download_as_bytes(retry=None) == b"x"
+
+
+def test_documents_are_as_google_publishes_them(
+    bucket: Bucket, addresses: Addresses, tokens: Tokens
+) -> None:
+    bucket("publisher").blob("builds/5/x").upload_from_string(b"x", if_generation_match=0)
+    headers = {"Authorization": f"Bearer {tokens.access_token(ACCOUNTS['operator'])}"}
+    for path in ("", "/o", "/o/builds%2F5%2Fx", "/o/nothing"):
+        url = f"{addresses.storage_url}/storage/v1/b/{BUCKET}{path}"
+        answer = requests.get(url, headers=headers, timeout=10)
+        assert answer_faults("GET", url, answer.status_code, answer.json(), "storage.v1") == []
+
+
+def test_an_object_keeps_what_its_uploader_says_of_it(bucket: Bucket) -> None:
+    blob = bucket("deployer").blob("fleets/said/lock.json")
+    blob.metadata = {"skfleet-write": "1"}
+    blob.upload_from_string(b"{}", content_type="application/json")
+    found = bucket("fleet").get_blob(blob.name)
+    assert found.metadata == {"skfleet-write": "1"}
+    assert found.content_type == "application/json"
+    assert found.size == 2
+    assert found.generation == blob.generation
+
+
+def test_a_list_has_pages_in_the_order_of_names(bucket: Bucket) -> None:
+    for name in ("b", "a", "ä", "c"):
+        bucket("deployer").blob(f"fleets/pages/rollouts/{name}").upload_from_string(b"")
+    found = bucket("fleet").list_blobs(prefix="fleets/pages/", page_size=2)
+    pages = [[blob.name.rpartition("/")[2] for blob in page] for page in found.pages]
+    assert pages == [["a", "b"], ["c", "ä"]]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "part"), [(0, 3, b"0123"), (4, None, b"456789"), (8, 99, b"89")]
+)
+def test_a_part_of_an_object_can_be_read(
+    bucket: Bucket, start: int, end: int | None, part: bytes
+) -> None:
+    blob = bucket("deployer").blob("fleets/part/lock.json")
+    blob.upload_from_string(b"0123456789")
+    assert blob.download_as_bytes(start=start, end=end, checksum=None) == part
+    with pytest.raises(api.RequestRangeNotSatisfiable):
+        blob.download_as_bytes(start=10, checksum=None)
+
+
+def test_an_upload_that_arrives_altered_is_not_kept(
+    proxy: Storage, bucket: Bucket, addresses: Addresses, tokens: Tokens
+) -> None:
+    token = tokens.access_token(ACCOUNTS["publisher"])
+    begun = set(proxy.objects.directory.iterdir())
+    opened = upload(addresses, token, "builds/altered", uploadType="resumable")
+    headers = {"Authorization": f"Bearer {token}", "X-Goog-Hash": "crc32c=AAAAAA=="}
+    answer = requests.put(opened.headers["Location"], data=b"x", headers=headers, timeout=10)
+    assert answer.status_code == 400
+    answer = requests.put(opened.headers["Location"], data=b"x", headers=headers, timeout=10)
+    assert answer.status_code == 404
+    assert not bucket("fleet").blob("builds/altered").exists()
+    assert set(proxy.objects.directory.iterdir()) == begun
+
+
+def test_an_upload_whose_last_answer_was_lost_is_answered_again(
+    proxy: Storage, addresses: Addresses, tokens: Tokens
+) -> None:
+    token = tokens.access_token(ACCOUNTS["publisher"])
+    headers = {"Authorization": f"Bearer {token}"}
+    location = upload(addresses, token, "builds/lost", uploadType="resumable").headers["Location"]
+    question = {**headers, "Content-Range": "bytes */4"}
+    assert requests.put(location, headers=question, timeout=10).status_code == 308
+    chunk = {**headers, "Content-Range": "bytes 0-3/4"}
+    done = requests.put(location, data=b"data", headers=chunk, timeout=10).json()
+    assert requests.put(location, headers=question, timeout=10).json() == done
+
+
+def test_of_many_who_swap_at_once_one_succeeds(bucket: Bucket) -> None:
+    blob = bucket("deployer").blob("fleets/race/lock.json")
+    blob.upload_from_string(b"0")
+
+    def swap(number: int) -> bool:
+        mine = bucket("deployer").blob(blob.name)
+        try:
+            mine.upload_from_string(str(number), if_generation_match=blob.generation)
+        except api.PreconditionFailed:
+            return False
+        return True
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        assert sum(pool.map(swap, range(8))) == 1
+
+
+def test_objects_outlive_the_process_and_unfinished_uploads_do_not(tmp_path: Path) -> None:
+    before = ObjectStore(tmp_path)
+    before.create_bucket(BUCKET, "us-central1")
+    content = Content(tmp_path)
+    content.write(b"kept")
+    before.write(BUCKET, "a", content, content.close(), {})
+    Content(tmp_path).write(b"unfinished")
+    after = ObjectStore(tmp_path)
+    after.discard_unfinished()
+    assert not list(tmp_path.glob(".upload-*"))
+    found = after.find(BUCKET, "a")
+    assert found is not None
+    with after.open(found) as file:
+        assert file.read() == b"kept"

@@ -77,14 +77,19 @@ def test_what_is_bad_shows_without_any_traffic(at_a: Fleet) -> None:
 
 
 def model_file(fleet: Fleet, release: str) -> Path:
-    """A file of the release's model in the bucket, on the object server's disk."""
+    """A file of the release's model in the bucket, on the local Cloud Storage's disk."""
     from skfleet.documents import read
     from skfleet.documents.release import Release
+    from skfleet_local.objects import ObjectStore
 
-    objects = fleet.shell.run.objects / "skfleet-local"
-    document = read(Release, (objects / f"releases/{release}.json").read_bytes(), where=release)
-    manifest = objects / document.models[0].manifest.uri.removeprefix("gs://skfleet-local/")
-    return next(path for path in manifest.parent.iterdir() if path != manifest and path.is_file())
+    objects = ObjectStore(fleet.shell.run.objects)
+    found = objects.find("skfleet-local", f"releases/{release}.json")
+    assert found is not None
+    document = read(Release, objects.open(found).read(), where=release)
+    manifest = document.models[0].manifest.uri.removeprefix("gs://skfleet-local/")
+    files = objects.list("skfleet-local", f"{manifest.rpartition('/')[0]}/", "", 100)
+    file = next(found for found in files if found["name"] != manifest)
+    return objects.content(int(file["generation"]))
 
 
 @pytest.fixture

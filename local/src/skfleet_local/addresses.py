@@ -20,12 +20,9 @@ METADATA_PORT = 8775
 
 # The cloud's own.
 STORAGE_PORT = 4443
-OBJECTS_PORT = 4444
 IDENTITY_PORT = 8100
-IAP_PORT = 8101
 COMPUTE_PORT = 8102
 ADMIN_PORT = 8103
-ENVOY_ADMIN_PORT = 9901
 TLS_PORT = 8443  # 443 is not for ordinary users
 
 FIRST_VM = 11
@@ -74,11 +71,6 @@ class Addresses:
         return f"http://{self.cloud}:{STORAGE_PORT}"
 
     @property
-    def objects_url(self) -> str:
-        """fake-gcs-server, behind the proxy that checks tokens."""
-        return f"http://{self.cloud}:{OBJECTS_PORT}"
-
-    @property
     def identity_url(self) -> str:
         """Token endpoint and public keys."""
         return f"http://{self.cloud}:{IDENTITY_PORT}"
@@ -108,22 +100,9 @@ class Addresses:
         """What the command line asks about the run; Google has no such thing."""
         return f"http://{self.cloud}:{ADMIN_PORT}"
 
-    @property
-    def envoy_admin_url(self) -> str:
-        """Envoy's admin listener."""
-        return f"http://{self.cloud}:{ENVOY_ADMIN_PORT}"
-
     def listeners(self, vms: int, vm_ports: Iterable[int]) -> list[tuple[str, int]]:
         """Everything a run with this many VMs listens on."""
-        stand_ins = (
-            STORAGE_PORT,
-            OBJECTS_PORT,
-            IDENTITY_PORT,
-            IAP_PORT,
-            COMPUTE_PORT,
-            ADMIN_PORT,
-            ENVOY_ADMIN_PORT,
-        )
+        stand_ins = (STORAGE_PORT, IDENTITY_PORT, COMPUTE_PORT, ADMIN_PORT)
         result = [(self.cloud, port) for port in stand_ins]
         result += [(self.external, TLS_PORT), (self.internal, TLS_PORT)]
         ports = (*vm_ports, METADATA_PORT)

@@ -186,7 +186,7 @@ def _row(vm: dict[str, Any]) -> tuple[str, ...]:
 @click.option("-n", "--lines", default=40, show_default=True, help="Last lines of each file.")
 @failing_well
 def logs(what: str, follow: bool, lines: int) -> None:
-    """Logs of a VM, or of cloud, envoy, storage, events; without a name, of everything."""
+    """Logs of a VM, or of cloud, envoy, events; without a name, of everything."""
     run = current()
     run.require_state()
     for path in log_files.files(run, what):
@@ -358,14 +358,19 @@ def reboot(vm: str) -> None:
 @failing_well
 def retries(end: bool) -> None:
     """Let the load balancers try nothing again."""
-    from skfleet_local import client
+    from skfleet_local.envoy_admin import AdminUnavailable, ask_now
 
-    admin = current().require_state().addresses.envoy_admin_url
+    run = current()
+    run.require_state()
     share = 100 if end else 0  # % of requests that may be retried
-    answer = client.session().post(
-        f"{admin}/runtime_modify", params={"upstream.use_retry": share}, timeout=5
-    )
-    answer.raise_for_status()
+    try:
+        ask_now(run.envoy_admin_socket, f"/runtime_modify?upstream.use_retry={share}", "POST")
+    except AdminUnavailable as error:
+        raise SkfleetError(
+            f"Envoy's admin interface failed because {error}.",
+            where=str(run.envoy_admin_socket),
+            hint="`skfleet-local up` starts what does not run.",
+        ) from None
     click.echo(f"retries {'on' if end else 'off'}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from skfleet.errors import SkfleetError
 from skfleet_local import processes
 from skfleet_local.processes import Process
-from skfleet_local.run import Run, owns, remove
+from skfleet_local.run import Run, is_own_directory, owns, remove
 
 GRACE_S = 5.0
 
@@ -57,7 +57,7 @@ def _end(run: Run) -> tuple[int, int]:
 def _remove(run: Run) -> bool:
     """Delete the directories; True if there was one."""
     found = remove(run.root)
-    if run.short_directory.exists() and not run.short_directory.is_symlink():
+    if is_own_directory(run.short_directory):
         shutil.rmtree(run.short_directory)
         found = True
     return found

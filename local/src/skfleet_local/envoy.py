@@ -10,10 +10,11 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from skfleet.documents.edge import Edge
-from skfleet_local.addresses import ENVOY_ADMIN_PORT, IAP_PORT, TLS_PORT, Addresses
+from skfleet_local.addresses import TLS_PORT, Addresses
 from skfleet_local.run import Run, write_file
 
 EXTERNAL = "external"
@@ -59,7 +60,7 @@ def config(run: Run, addresses: Addresses, edge: Edge) -> dict[str, Any]:
     """The bootstrap document. `edge` is in local time already."""
     return {
         "node": {"id": f"skfleet-{addresses.subnet}", "cluster": "skfleet-local"},
-        "admin": {"address": _address(addresses.cloud, ENVOY_ADMIN_PORT)},
+        "admin": {"address": _pipe(run.envoy_admin_socket)},
         # `skfleet-local break retries` sets a value of it; without the layer Envoy refuses.
         "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "static_resources": {
@@ -70,7 +71,7 @@ def config(run: Run, addresses: Addresses, edge: Edge) -> dict[str, Any]:
             "clusters": [
                 _cluster(EXTERNAL, run, edge),
                 _cluster(INTERNAL, run, edge),
-                _iap_cluster(addresses),
+                _iap_cluster(run),
             ],
         },
     }
@@ -110,6 +111,10 @@ def write_membership(run: Run, edge: Edge, endpoints: list[Endpoint]) -> None:
 
 def _address(address: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _pipe(path: Path) -> dict[str, Any]:
+    return {"pipe": {"path": str(path), "mode": 0o600}}
 
 
 def _seconds(value: float) -> str:
@@ -308,16 +313,14 @@ def _cluster(name: str, run: Run, edge: Edge) -> dict[str, Any]:
     }
 
 
-def _iap_cluster(addresses: Addresses) -> dict[str, Any]:
+def _iap_cluster(run: Run) -> dict[str, Any]:
     return {
         "name": "iap",
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_assignment": {
             "cluster_name": "iap",
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": _address(addresses.cloud, IAP_PORT)}}]}
-            ],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe(run.iap_socket)}}]}],
         },
     }
 

@@ -11,7 +11,6 @@ from skfleet_local.run import Run
 
 CLOUD = {
     "cloud": ("cloud",),
-    "storage": ("storage",),
     "envoy": ("envoy", "access", "health"),
 }
 _POLL_S = 0.3

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ class Run:
 
     @property
     def objects(self) -> Path:
-        """fake-gcs-server's objects."""
+        """What is in the bucket."""
         return self.root / "objects"
 
     @property
@@ -142,12 +143,24 @@ class Run:
         """Output of one of the cloud's processes."""
         return self.root / "log" / f"{name}.log"
 
+    @property
+    def envoy_admin_socket(self) -> Path:
+        """Envoy's admin interface."""
+        return self._socket(self.envoy / "admin.sock", "envoy-admin")
+
+    @property
+    def iap_socket(self) -> Path:
+        """Where Envoy asks IAP."""
+        return self._socket(self.envoy / "iap.sock", "iap")
+
     def socket(self, vm: str) -> Path:
         """The unix socket of a VM's supervisor."""
-        inside = self.vms / vm / "run" / "supervisor.sock"
+        return self._socket(self.vms / vm / "run" / "supervisor.sock", vm)
+
+    def _socket(self, inside: Path, name: str) -> Path:
         if len(os.fsencode(inside)) <= _SOCKET_PATH_BYTES:
             return inside
-        return self.short_directory / f"{vm}.sock"
+        return self.short_directory / f"{name}.sock"
 
     @property
     def short_directory(self) -> Path:
@@ -204,7 +217,29 @@ def claim(directory: Path) -> None:
     if directory.exists() and not owns(directory) and any(directory.iterdir()):
         raise _not_ours(directory)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)  # it was there, with whatever mode: keys are in it
     (directory / MARK).touch()
+
+
+def make_socket_directory(path: Path) -> None:
+    """Make the directory of a unix socket, for this user alone; raises Refused for another user's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_own_directory(path.parent):
+        raise Refused(
+            "The directory for sockets belongs to another user.",
+            where=str(path.parent),
+            hint="Set SKFLEET_RUN_DIR to a shorter path, or TMPDIR to a directory of your own.",
+        )
+    path.parent.chmod(0o700)
+
+
+def is_own_directory(path: Path) -> bool:
+    """Whether it is there, no link, and this user's: names in /tmp are anybody's to take first."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _not_ours(directory: Path) -> Refused:

@@ -25,10 +25,10 @@ from skfleet_local import (
     certificates,
     client,
     envoy,
+    envoy_admin,
     image,
     keys,
     logs,
-    objects,
     processes,
     terraform,
 )
@@ -37,7 +37,7 @@ from skfleet_local.addresses import Addresses, choose
 from skfleet_local.compute.project import BUCKET, FLEET, GROUP, REGION
 from skfleet_local.edge import scale_edge
 from skfleet_local.hosts import base, network
-from skfleet_local.run import Run, State
+from skfleet_local.run import Run, State, make_socket_directory
 
 READY_S = 15.0  # for a process of the cloud to answer
 # For every VM to be live, and for each more: a first boot installs and compiles, and all share a machine.
@@ -81,6 +81,12 @@ class Up:
                 listeners=edge.listeners,
             )
             run.write_state(state)
+        elif "storage" in state.processes:
+            raise ConfigurationError(
+                "This fleet's bucket was made by an older skfleet-local.",
+                where=str(run.objects),
+                hint="`skfleet-local down`, then up again.",
+            )
         elif state.listeners not in (None, edge.listeners):
             # Terraform would move the cloud's load balancers; these only begin with their VMs.
             raise ConfigurationError(
@@ -123,23 +129,22 @@ class Up:
         self.say(f"image    ready ({time.monotonic() - began:.1f} s)")
 
     def _services(self) -> None:
-        """Storage, the stand-ins, Envoy: started where they do not run."""
+        """The stand-ins and Envoy: started where they do not run."""
         addresses = self.state.addresses
+        make_socket_directory(self.run.envoy_admin_socket)
         started = {
             name: self._ensure(name, argv)
             for name, argv in (
-                ("storage", objects.command(self.run, addresses)),
                 ("cloud", [sys.executable, "-m", "skfleet_local.cloud", str(self.run.root)]),
                 ("envoy", self._envoy()),
             )
         }
-        for name, url in (
-            ("storage", f"{addresses.objects_url}{objects.HEALTH}"),
-            ("cloud", f"{addresses.admin_url}/alive"),
-            ("envoy", f"{addresses.envoy_admin_url}/ready"),
+        for name, ready in (
+            ("cloud", lambda: _ask(f"{addresses.admin_url}/alive")),
+            ("envoy", lambda: envoy_admin.ask_now(self.run.envoy_admin_socket, "/ready")),
         ):
             if started[name]:
-                self._wait_for(name, url)
+                self._wait_for(name, ready)
 
     def _ensure(self, name: str, argv: list[str]) -> bool:
         known = self.state.processes.get(name)
@@ -152,9 +157,6 @@ class Up:
             "PYTHONUNBUFFERED": "1",
             # Where sockets go when the run directory is deep: `down` looks in the same place.
             **{k: os.environ[k] for k in ("TMPDIR", "XDG_RUNTIME_DIR") if k in os.environ},
-            # fake-gcs-server holds each object it sends in memory; Go gives it back late unless told to.
-            "GOMEMLIMIT": "128MiB",
-            "GOGC": "50",
             processes.MARK: str(self.run.root),
         }
         process = processes.spawn(argv, environment, self.run.log(name))
@@ -178,18 +180,15 @@ class Up:
             *("--drain-time-s", "1"),
         ]
 
-    def _wait_for(self, name: str, url: str) -> None:
+    def _wait_for(self, name: str, ready: Callable[[], object]) -> None:
         deadline = time.monotonic() + READY_S
-        session = client.session()
         reason = ""
         while time.monotonic() < deadline and self.state.processes[name].alive():
             try:
-                answer = session.get(url, timeout=2)
-                if answer.status_code == 200:
-                    return
-                reason = f"it answers {answer.status_code}"
-            except requests.RequestException as error:
-                reason = type(error).__name__
+                ready()
+                return
+            except (requests.RequestException, envoy_admin.AdminUnavailable) as error:
+                reason = str(error)
             time.sleep(0.05)
         if not self.state.processes[name].alive():
             reason = "it ended"
@@ -261,6 +260,10 @@ def _hosts_network() -> Addresses:
             hint="python -m skfleet_local.hosts exec -- skfleet-local up --layer DIR",
         )
     return network.ADDRESSES
+
+
+def _ask(url: str) -> None:
+    client.session().get(url, timeout=2).raise_for_status()
 
 
 def _answers(session: requests.Session, url: str) -> bool:

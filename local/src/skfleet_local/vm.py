@@ -18,7 +18,7 @@ import yaml
 from skfleet_local import processes
 from skfleet_local.addresses import METADATA_PORT, Addresses
 from skfleet_local.processes import Process
-from skfleet_local.run import Run
+from skfleet_local.run import Run, make_socket_directory
 
 # Google gives a VM about two minutes to shut down; nobody waits that long here.
 SHUTDOWN_S = 10.0
@@ -91,6 +91,7 @@ class Vm:
     def make_disk(self) -> None:
         """A fresh disk from the image."""
         self.remove_disk()
+        self.prefix.mkdir()  # fails where the fleet's directory was deleted
         for folder in (
             "opt/skfleet/releases",
             "etc/skfleet",
@@ -158,9 +159,10 @@ class Vm:
     def boot(self) -> Process:
         """Start the init process. What was in /run is gone, as after any boot."""
         shutil.rmtree(self.prefix / "run", ignore_errors=True)
-        (self.prefix / "run/skfleet").mkdir(parents=True)
+        (self.prefix / "run").mkdir()
+        (self.prefix / "run/skfleet").mkdir()
         socket = self.run.socket(self.name)
-        socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_socket_directory(socket)
         socket.unlink(missing_ok=True)
         supervisord = Path(sys.executable).parent / "supervisord"
         environment = {

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from skfleet import documents
 from skfleet.errors import SkfleetError
-from skfleet_local import client, logs, status
+from skfleet_local import client, envoy_admin, logs, status
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import Addresses
 from skfleet_local.compute.project import BUCKET, FLEET
@@ -94,16 +94,16 @@ class Watch:
         return Look(
             now,
             fleet,
-            self._traffic(state.addresses, now),
+            self._traffic(now),
             self._rollout(state.addresses, Path(state.repository)),
             scaled(logs.tail(self.run.events_file, _EVENT_LINES)),
         )
 
-    def _traffic(self, addresses: Addresses, now: float) -> dict[str, float]:
-        url = f"{addresses.envoy_admin_url}/clusters?format=json"
+    def _traffic(self, now: float) -> dict[str, float]:
         try:
-            counted = counters(client.session().get(url, timeout=_TIMEOUT_S).json())
-        except (requests.RequestException, ValueError):
+            answer = envoy_admin.ask_now(self.run.envoy_admin_socket, "/clusters?format=json")
+            counted = counters(json.loads(answer))
+        except (envoy_admin.AdminUnavailable, ValueError):
             self._before = None
             return {}
         before, self._before = self._before, (now, counted)

@@ -20,12 +20,12 @@ from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import (
     ADMIN_PORT,
     COMPUTE_PORT,
-    IAP_PORT,
     IDENTITY_PORT,
     METADATA_PORT,
     STORAGE_PORT,
 )
 from skfleet_local.cloud import admin, iap, identity, metadata
+from skfleet_local.cloud.callers import own_user_only
 from skfleet_local.cloud.storage import Storage
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.compute.api import ComputeApi
@@ -37,7 +37,8 @@ from skfleet_local.compute.project import Links, iap_audience
 from skfleet_local.edge import scale_edge
 from skfleet_local.hosts import network
 from skfleet_local.hosts.cloud import facts_at
-from skfleet_local.run import Run
+from skfleet_local.objects import ObjectStore
+from skfleet_local.run import Run, make_socket_directory
 
 GOOGLE_METADATA_PORT = 80
 
@@ -51,12 +52,21 @@ class Sites:
         self._runners: dict[str, web.AppRunner] = {}
 
     async def open(self, name: str, app: web.Application, address: str, port: int) -> None:
-        """Listen, unless this one is open already."""
+        """Listen for the fleet's own user, unless this one is open already."""
         if name in self._runners:
             return
+        app.middlewares.insert(0, own_user_only())
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, address, port).start()
+        self._runners[name] = runner
+
+    async def open_unix(self, name: str, app: web.Application, path: Path) -> None:
+        """Listen on a unix socket, which its directory's mode protects."""
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        make_socket_directory(path)
+        await web.UnixSite(runner, path).start()
         self._runners[name] = runner
 
     async def close(self, name: str) -> None:
@@ -76,8 +86,9 @@ async def serve(run: Run) -> None:
     edge = scale_edge(read_edge(Path(state.repository) / EDGE), state.time_scale)
     tokens = Tokens.load(run)
     sites = Sites()
-    storage = Storage(tokens, addresses.objects_url)
-    health = BackendHealth(addresses.envoy_admin_url, state.time_scale)
+    objects = ObjectStore(run.objects)
+    storage = Storage(tokens, objects, addresses.storage_url)
+    health = BackendHealth(run.envoy_admin_socket, state.time_scale)
 
     async def open_metadata(instance: Instance) -> None:
         if state.layers:  # real hosts ask Google's own address, below
@@ -108,11 +119,11 @@ async def serve(run: Run) -> None:
     for name, app, port in (
         ("storage", storage.application(), STORAGE_PORT),
         ("identity", identity.application(tokens, addresses.token_url), IDENTITY_PORT),
-        ("iap", iap.application(tokens, iap_audience()), IAP_PORT),
         ("compute", compute.application(), COMPUTE_PORT),
         ("admin", admin.application(str(run.root), control, health, storage), ADMIN_PORT),
     ):
         await sites.open(name, app, addresses.cloud, port)
+    await sites.open_unix("iap", iap.application(tokens, iap_audience()), run.iap_socket)
     if state.layers:
         # Whoever is there beside the group's VMs generates load.
         app = metadata.shared_application(
@@ -135,6 +146,7 @@ async def serve(run: Run) -> None:
         looping.cancel()
         await asyncio.gather(looping, return_exceptions=True)
         await sites.close_all()
+        objects.close()
 
 
 def main() -> None:

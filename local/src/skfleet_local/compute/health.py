@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-import aiohttp
 
 from skfleet_local.compute.project import EXTERNAL_BACKEND, INTERNAL_BACKEND
 from skfleet_local.envoy import EXTERNAL, INTERNAL
+from skfleet_local.envoy_admin import AdminUnavailable, ask
 
 # `getHealth` lags the front ends; whoever acts on it must leave a grace. In the cloud's seconds, scaled.
 LAG_S = 5.0
@@ -22,7 +23,7 @@ _CLUSTERS = {EXTERNAL_BACKEND: EXTERNAL, INTERNAL_BACKEND: INTERNAL}
 class BackendHealth:
     """Envoy's own health view, refreshed every `LAG_S` of the cloud's time."""
 
-    envoy_admin: str
+    envoy_admin: Path
     time_scale: float
     _states: dict[str, dict[str, str]] = field(default_factory=dict)
     _read: float = float("-inf")
@@ -37,14 +38,9 @@ class BackendHealth:
         return self._states.get(_CLUSTERS[backend], {})
 
     async def _ask(self) -> dict[str, dict[str, str]]:
-        timeout = aiohttp.ClientTimeout(total=2)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"{self.envoy_admin}/clusters?format=json") as answer,
-            ):
-                return clusters(await answer.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return clusters(json.loads(await ask(self.envoy_admin, "/clusters?format=json")))
+        except (AdminUnavailable, ValueError):
             return {}
 
 
@@ -52,6 +48,8 @@ def clusters(document: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Envoy's `/clusters` → cluster → VM address → Google's `healthState`."""
     result: dict[str, dict[str, str]] = {}
     for cluster in document.get("cluster_statuses", []):
+        if cluster["name"] not in _CLUSTERS.values():
+            continue  # IAP's, which is no VM
         states = result.setdefault(cluster["name"], {})
         for host in cluster.get("host_statuses", []):
             address = host["address"]["socket_address"]["address"]

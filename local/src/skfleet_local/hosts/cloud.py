@@ -30,7 +30,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from skfleet.errors import SkfleetError
-from skfleet_local import client, keys, objects, processes, terraform
+from skfleet_local import client, keys, processes, terraform
 from skfleet_local.accounts import (
     ACCOUNTS,
     FLEET,
@@ -39,8 +39,9 @@ from skfleet_local.accounts import (
     PROJECT,
     Account,
 )
-from skfleet_local.addresses import IDENTITY_PORT, OBJECTS_PORT, STORAGE_PORT
+from skfleet_local.addresses import IDENTITY_PORT, STORAGE_PORT
 from skfleet_local.cloud import identity, metadata
+from skfleet_local.cloud.callers import own_user_only
 from skfleet_local.cloud.metadata import Facts
 from skfleet_local.cloud.storage import Storage
 from skfleet_local.cloud.tokens import Tokens
@@ -48,11 +49,11 @@ from skfleet_local.compute import project
 from skfleet_local.hosts import network
 from skfleet_local.hosts.host import Record
 from skfleet_local.hosts.network import ADDRESSES, METADATA, directory
+from skfleet_local.objects import ObjectStore
 from skfleet_local.run import Run, claim
 
 READY_S = 15.0
 METADATA_PORT = 80  # Google's
-_OBJECTS = "127.0.0.1"  # the hosts see the bucket through the proxy that asks for tokens
 _KEYS_URL = f"http://{ADDRESSES.cloud}:{IDENTITY_PORT}"
 
 
@@ -104,7 +105,6 @@ def up() -> None:
         }
         serving = [sys.executable, "-m", __spec__.name, "serve"]
         environment["SKFLEET_HOSTS"] = str(directory())
-        processes.spawn(objects.command(run, ADDRESSES, _OBJECTS), environment, run.log("objects"))
         processes.spawn(serving, environment, run.log("cloud"))
         deadline = time.monotonic() + READY_S
         while not _answers():
@@ -117,9 +117,8 @@ def up() -> None:
 
 def _answers() -> bool:
     urls = (f"http://{METADATA}/", f"{_KEYS_URL}/oauth2/v3/certs")
-    objects_url = f"http://{_OBJECTS}:{OBJECTS_PORT}{objects.HEALTH}"
     try:
-        return all(client.session().get(url, timeout=2).ok for url in (*urls, objects_url))
+        return all(client.session().get(url, timeout=2).ok for url in urls)
     except requests.RequestException:
         return False
 
@@ -128,7 +127,7 @@ async def serve() -> None:
     """The listeners, until SIGTERM."""
     run = run_directory()
     tokens = Tokens.load(run)
-    storage = Storage(tokens, f"http://{_OBJECTS}:{OBJECTS_PORT}")
+    storage = Storage(tokens, ObjectStore(run.objects), ADDRESSES.storage_url)
     runners = []
     for name, app, address, port in (
         ("storage", storage.application(), ADDRESSES.cloud, STORAGE_PORT),
@@ -140,6 +139,7 @@ async def serve() -> None:
         ),
         ("metadata", metadata.shared_application(tokens, _facts), METADATA, METADATA_PORT),
     ):
+        app.middlewares.insert(0, own_user_only())
         app.middlewares.insert(0, _written_down(name))
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
