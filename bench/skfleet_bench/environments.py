@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from skfleet import documents
 
 REPO = Path(__file__).resolve().parents[2]
 PINS = REPO / "bench/requirements"
@@ -25,7 +26,7 @@ def pins_of(name: str) -> Path:
 def make(name: str, cache: Path) -> Path:
     """The environment's `bin`; raises CalledProcessError where it cannot be made."""
     pins = pins_of(name)
-    digest = hashlib.sha256(pins.read_bytes()).hexdigest()
+    digest = documents.sha256(pins.read_bytes())
     directory = cache / name
     mark = directory / ".pins"
     if not mark.exists() or mark.read_text() != digest:

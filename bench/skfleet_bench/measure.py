@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skfleet.polling import wait_until
 from skfleet_bench import wrk
 from skfleet_bench.cases import Case
 from skfleet_bench.contenders import Command, Contender, Place
 from skfleet_bench.models import Trained
-from skfleet_bench.processes import Server, free_ports
+from skfleet_bench.processes import Server
 from skfleet_bench.protocols import Protocol, choose, protocols
+from skfleet_operator.ports import free_ports
 
 READY_S = 60.0
 WARM_S = 1.0
@@ -104,18 +106,26 @@ def wait(
     rows, labels = model.batch(size)
     body = protocol.body(rows)
     problem = "no answer"
-    while time.monotonic() - server.started < READY_S:
+
+    def answers() -> bool:
+        nonlocal problem
         if server.ended is not None:
             raise Failed(f"did not start: {server.tail()}")
-        try:
-            status, answer = _ask(port, protocol, headers_of(command, protocol, body), body)
-            if status == 200 and protocol.labels(answer) == labels:
-                return time.monotonic() - server.started
-            problem = f"{status}: {answer[:200].decode(errors='replace')}"
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.01)
-    raise Failed(f"not ready in {READY_S:.0f} s ({problem}): {server.tail()}")
+        status, answer = _ask(port, protocol, headers_of(command, protocol, body), body)
+        problem = f"{status}: {answer[:200].decode(errors='replace')}"
+        return status == 200 and protocol.labels(answer) == labels
+
+    try:
+        wait_until(
+            answers,
+            READY_S,
+            "the server",
+            interval_s=0.01,
+            ignore=(OSError, http.client.HTTPException),
+        )
+    except TimeoutError:
+        raise Failed(f"not ready in {READY_S:.0f} s ({problem}): {server.tail()}") from None
+    return time.monotonic() - server.started
 
 
 def prove(ask: Ask, protocol: Protocol, model: Trained, case: Case) -> list[bytes]:

@@ -7,12 +7,15 @@ for a connection is part of it. One process, raw sockets: some thousand requests
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from skfleet.polling import wait_until_async
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
@@ -102,9 +105,10 @@ class Load:
                 due += 1
             await asyncio.sleep(TICK_S)
         self.heard.held = self._sent / self._seconds
-        deadline = time.monotonic() + GRACE_S
-        while (self._open or self._waiting) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await wait_until_async(
+                lambda: not (self._open or self._waiting), GRACE_S, "the last answers"
+            )
         self.heard.unanswered = self._open + len(self._waiting)
         for line in list(self._all):
             line.close()

@@ -22,7 +22,8 @@ from skfleet_bench.cases import CASES, Case
 from skfleet_bench.contenders import CONTENDERS, Place
 from skfleet_bench.measure import HOST, WARM_S
 from skfleet_bench.open_loop import Load
-from skfleet_bench.processes import Server, free_ports
+from skfleet_bench.processes import Server
+from skfleet_operator.ports import free_ports
 
 CONTENDER = CONTENDERS["skfleet"]
 USUAL = "rows-1000-linear,rows-100-forest,rows-1000-boosting"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from skfleet.pss import pss_bytes
 
 STOP_S = 10.0
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -62,7 +62,7 @@ class Server:
 
     def pss_mib(self) -> float:
         """Proportional set size of all processes, MiB."""
-        return sum(_pss_kib(process.pid) for process in self.processes()) / 1024
+        return pss_bytes([process.pid for process in self.processes()], skip_missing=True) / 2**20
 
     def stop(self) -> None:
         """End it, at the latest by force; nothing stays."""
@@ -81,24 +81,3 @@ class Server:
         """The last line that says something."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1][-300:] if lines else f"ended with {self.ended}"
-
-
-def _pss_kib(pid: int) -> int:
-    try:
-        text = Path("/proc", str(pid), "smaps_rollup").read_text()
-    except OSError:
-        return 0
-    found: Any = next((line for line in text.splitlines() if line.startswith("Pss:")), "Pss: 0 kB")
-    return int(found.split()[1])
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -11,8 +11,8 @@ import msgspec
 
 from skfleet_loadtest.figures import NO_RELEASE, Cell, summary
 from skfleet_loadtest.record import Record
-from skfleet_loadtest.statistics import worse
 from skfleet_loadtest.verdict import Comparison, Verdict
+from skfleet_operator.binomial import is_above_chance
 
 # A percentile must grow by both to be called worse: machines are not that equal.
 _RATIO = 1.2
@@ -44,7 +44,7 @@ def with_canary(judged: Verdict, kept: Record) -> Verdict:
 def compare(name: str, this: Cell, other: Cell) -> Comparison:
     """Figures of both, and in what `this` is worse."""
     found = []
-    if other.valid and worse(this.bad, this.valid, max(other.bad, 1) / other.valid):
+    if other.valid and is_above_chance(this.bad, this.valid, max(other.bad, 1) / other.valid):
         found.append(
             f"failures: {this.bad / this.valid:.3%} of requests, was {other.bad / other.valid:.3%}"
         )

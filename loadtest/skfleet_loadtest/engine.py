@@ -7,6 +7,7 @@ fleet (or of this process) is seen by every request that was due in it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -17,6 +18,7 @@ import msgspec
 from gevent.event import Event
 from gevent.pool import Pool
 
+from skfleet.polling import wait_until
 from skfleet_loadtest.arrivals import Timeline
 from skfleet_loadtest.caller import REFUSED, Reply
 from skfleet_loadtest.figures import NO_RELEASE, Figures
@@ -174,9 +176,14 @@ class Engine:
         """Send nothing more and wait for what is in flight; returns how many never came back."""
         self._ended = True
         self._changed.set()
-        deadline = time.monotonic() + patience_s
-        while self._in_flight and time.monotonic() < deadline:
-            gevent.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            wait_until(
+                lambda: not self._in_flight,
+                patience_s,
+                "answers",
+                interval_s=0.01,
+                sleep=gevent.sleep,
+            )
         left = self._in_flight
         if left:
             cell = self.figures.cell(int(time.time()), NO_RELEASE)

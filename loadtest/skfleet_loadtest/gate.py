@@ -17,9 +17,9 @@ from skfleet_loadtest.arrivals import scatter
 from skfleet_loadtest.figures import Cell, Figures, summary
 from skfleet_loadtest.histogram import Histogram
 from skfleet_loadtest.record import Record
-from skfleet_loadtest.statistics import proves, required
 from skfleet_loadtest.steps import highest, judge_steps
 from skfleet_loadtest.verdict import Budget, Objective, Step, Verdict, Word, Workers
+from skfleet_operator.binomial import proves_target, requests_to_prove
 
 # Held load may differ from asked load by this share.
 RATE_TOLERANCE = 0.02
@@ -187,7 +187,7 @@ def budget(slo: Slo, total: Cell) -> Budget:
         allowed=allowed,
         spent=total.bad,
         spent_share=total.bad / allowed if allowed else 0.0,
-        required_requests=required(target, total.bad),
+        required_requests=requests_to_prove(target, total.bad),
     )
 
 
@@ -269,10 +269,10 @@ def sample_doubts(record: Record, figures: Figures, total: Cell) -> Iterator[str
         canary = figures.total(record.start, record.end, record.plan.canary)
         groups.append((f" of release {record.plan.canary}", canary))
     for whose, cell in groups:
-        if not proves(target, cell.valid, cell.bad):
+        if not proves_target(target, cell.valid, cell.bad):
             yield (
                 f"{_SAMPLES}{whose}: {cell.valid} with {cell.bad} bad prove no {target:.2%} at 95 % "
-                f"confidence; {required(target, cell.bad)} would"
+                f"confidence; {requests_to_prove(target, cell.bad)} would"
             )
     if total.refused:
         yield f"refused tokens: {total.refused} requests got 401 or 403 and measured nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ import msgspec
 from locust.env import Environment
 
 from skfleet.documents.slo import Slo
+from skfleet.polling import wait_until
 from skfleet_loadtest import gate, record, verdict
 from skfleet_loadtest.engine import Wrong
 from skfleet_loadtest.figures import Figures, decode
@@ -99,13 +101,17 @@ class Leader:
 
     def _let_workers_finish(self) -> None:
         self._runner.send_message(FINISH, {})
-        deadline = time.monotonic() + self.timeout_s + _PATIENCE_S
-        while time.monotonic() < deadline:
+
+        def nobody_is_awaited() -> bool:
             silent = [w for w in self._workers.values() if not w.finished]
             # Who has not spoken for a while is dead, and is not waited for.
-            if all(time.time() - worker.last_seen > self.timeout_s for worker in silent):
-                return
-            gevent.sleep(0.05)
+            return all(time.time() - worker.last_seen > self.timeout_s for worker in silent)
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(
+                nobody_is_awaited, self.timeout_s + _PATIENCE_S, "workers",
+                interval_s=0.05, sleep=gevent.sleep,
+            )  # fmt: skip
 
     def _watch_burn(self, plan: Plan) -> None:
         # Steps are meant to end beyond what the fleet can do.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from skfleet_loadtest.plan import FLIGHTS_VARIABLE, Plan
 from skfleet_loadtest.report import page
 from skfleet_loadtest.show import print_verdict
 from skfleet_loadtest.verdict import Verdict
+from skfleet_operator.ports import free_ports
 
 _WORKERS_WAIT_S = 60
 _CACHE = Path(".skfleet/loadtest")
@@ -33,7 +33,7 @@ def run(plan: Plan, rows: Path, web: bool = False) -> int:
         )
     directory.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, FLIGHTS_VARIABLE: str(rows.resolve())}
-    command = locust_command(plan, free_port(), web)
+    command = locust_command(plan, free_ports(1)[0], web)
     if web:
         return subprocess.run(command, env=environment, check=False).returncode
     with (directory / "locust.log").open("wb") as log:
@@ -155,11 +155,3 @@ def prepared(models: Mapping[str, Path]) -> Path:
 
         flights.write(prepare(models), path)
     return path
-
-
-def free_port() -> int:
-    """A port of this machine for the leader, so that two runs never meet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

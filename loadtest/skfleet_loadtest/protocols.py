@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from skfleet.backends.compare import find_wrong_row, is_same_json
 from skfleet_loadtest.flights import Expectation, Flights
 
 BATCH_ROWS = 32
@@ -76,16 +76,8 @@ class Instances:
         return Question(self._name, self._path, "application/json", body, rows)
 
     def is_right(self, question: Question, body: bytes, expected: Expectation) -> bool:
-        answer = _json(body)
-        if not isinstance(answer, dict):
-            return False
-        return answer.get("predictions") == [expected.labels[row] for row in question.rows] and (
-            _close(
-                answer.get("probabilities"),
-                [expected.probabilities[row] for row in question.rows],
-                expected.tolerance,
-            )
-        )
+        known = {row: (expected.labels[row], expected.probabilities[row]) for row in question.rows}
+        return not find_wrong_row(_json(body), known, expected.tolerance)
 
 
 class Tensors:
@@ -122,7 +114,7 @@ class Tensors:
         return (
             (labels.name, labels.shape, labels.data) == ("predict", [1], [expected.labels[index]])
             and (probabilities.name, probabilities.shape) == ("predict_proba", [1, len(wanted)])
-            and _close([probabilities.data], [wanted], expected.tolerance)
+            and is_same_json(probabilities.data, wanted, expected.tolerance)
         )
 
 
@@ -146,16 +138,3 @@ def _json(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def _close(given: Any, right: Sequence[Sequence[float]], tolerance: float) -> bool:
-    """Same shape, and no number further away than the tolerance; NaN is never close."""
-    if not isinstance(given, list) or len(given) != len(right):
-        return False
-    for numbers, wanted in zip(given, right, strict=True):
-        if not isinstance(numbers, list) or len(numbers) != len(wanted):
-            return False
-        for number, want in zip(numbers, wanted, strict=True):
-            if not isinstance(number, (int, float)) or not abs(number - want) <= tolerance:
-                return False
-    return True

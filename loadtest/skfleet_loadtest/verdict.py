@@ -11,7 +11,7 @@ import msgspec
 from skfleet import documents
 from skfleet.documents import Document
 from skfleet.errors import DocumentError
-from skfleet_loadtest.statistics import required
+from skfleet_operator.binomial import requests_to_prove
 
 FILE_NAME = "verdict.json"
 
@@ -150,6 +150,8 @@ def invalid(run: str, reason: str, target: float) -> Verdict:
         rate_held=0.0,
         latency={},
         workers=Workers(expected=0, seen=0, finished=0, cpu_mean=None, lag_p99_ms=None),
-        budget=Budget(allowed=0, spent=0, spent_share=0, required_requests=required(target)),
+        budget=Budget(
+            allowed=0, spent=0, spent_share=0, required_requests=requests_to_prove(target)
+        ),
         by_release={},
     )

@@ -13,7 +13,7 @@ import resource
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import aiohttp
 from skfleet.artifacts.fetch import fetch_model
 from skfleet.artifacts.store import Store
 from skfleet.backends import load_model
-from skfleet.backends.compare import same_label
+from skfleet.backends.compare import find_wrong_row
 from skfleet.declared import declared
 from skfleet.documents.manifest import TOLERANCES
 from skfleet.errors import SkfleetError
@@ -92,25 +92,12 @@ class Expected:
         # The VM may answer by another backend than this machine.
         self._by_release[release] = (pin.sha256, max(TOLERANCES.values()))
 
-    def wrong(self, release: str, row: int, body: Mapping[str, Any]) -> str:
+    def wrong(self, release: str, row: int, body: Any) -> str:
         """Why this answer is not the release's; empty where it is right."""
         known = self._by_release.get(release)
         if known is None:
             return f"nobody knows release '{release}'"
-        label, probabilities = self._by_model[known[0]][row]
-        given = (body.get("probabilities") or [[]])[0]
-        if not _same(body.get("predictions"), [label], known[1]):
-            return f"row {row} gives {body.get('predictions')}, not {label}"
-        if not _same(given, probabilities, known[1]):
-            return f"row {row} gives probabilities {given}, not {probabilities}"
-        return ""
-
-
-def _same(got: Any, wanted: Any, tolerance: float) -> bool:
-    try:
-        return same_label(got, wanted, tolerance)
-    except TypeError:  # no list, or no number
-        return False
+        return find_wrong_row(body, {row: self._by_model[known[0]][row]}, known[1])
 
 
 @dataclass(slots=True)

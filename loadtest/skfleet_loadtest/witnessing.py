@@ -13,6 +13,7 @@ from typing import Any
 from skfleet.artifacts.store import Store
 from skfleet.declared import declared
 from skfleet.errors import ConfigurationError
+from skfleet.files import replace_file
 from skfleet.settings import Settings
 from skfleet_loadtest.witness import Door, Expected, Witness, record
 from skfleet_operator.client import tokens
@@ -48,10 +49,7 @@ def run(
             signal.signal(number, end)
         asyncio.run(witness.run(stop))
     found = record(witness.tally, rate)
-    part = output.with_suffix(".part")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(found, indent=1))
-    part.replace(output)
+    replace_file(output, json.dumps(found, indent=1).encode(), mode=0o644)
     return found
 
 

@@ -16,6 +16,7 @@ import msgspec
 import psutil
 import pytest
 
+from skfleet.polling import wait_until
 from skfleet_loadtest import TREE, verdict
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights, write
 from skfleet_loadtest.verdict import Verdict, Word
@@ -116,11 +117,12 @@ def loadtest(fleet: Fleet, tmp_path: Path) -> Callable[..., tuple[int, Verdict]]
         command += ["--results", str(tmp_path), "--warm-up", "2", *options]
         environment = {**os.environ, "PYTHONPATH": str(TREE / "loadtest")}
         with subprocess.Popen(command, cwd=TREE, env=environment) as process:
-            deadline = time.monotonic() + 60
-            while "Shape worker starting" not in _log(tmp_path):
-                assert time.monotonic() < deadline, _log(tmp_path)
+
+            def has_started() -> bool:
                 assert process.poll() is None, _log(tmp_path)
-                time.sleep(0.2)
+                return "Shape worker starting" in _log(tmp_path)
+
+            wait_until(has_started, 60, lambda: f"load ({_log(tmp_path)})", interval_s=0.2)
             meanwhile(psutil.Process(process.pid))
             code = process.wait(timeout=60)
         assert (tmp_path / "test/verdict.json").exists(), _log(tmp_path)

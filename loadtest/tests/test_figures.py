@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from skfleet.declared import declared
 from skfleet_loadtest.figures import Figures, decode, encode
 from skfleet_loadtest.histogram import Histogram, bucket, highest, merged
-from skfleet_loadtest.statistics import proves, required
 from skfleet_loadtest.watch import ENOUGH, Burn
 
 durations = st.lists(st.floats(0.000_001, 100), min_size=1, max_size=200)
@@ -69,20 +68,6 @@ def test_reports_travel_and_merge_without_loss() -> None:
     assert leader.total(1, 3, "a").requests == 10
     assert leader.releases() == ["a", "b"]
     assert msgspec.to_builtins(leader.total())["durations"] == {bucket(1000): 30}
-
-
-def test_the_sample_size_is_that_of_the_binomial_bound() -> None:
-    assert required(0.9995) == 5990
-    assert not proves(0.9995, 5989, 0)
-    assert 9400 < required(0.9995, 1) < 9600
-    assert required(0.9) == 29
-
-
-@given(st.floats(0.9, 0.9999), st.integers(0, 5))
-def test_required_is_the_smallest_number_that_proves(target: float, failures: int) -> None:
-    count = required(target, failures)
-    assert proves(target, count, failures)
-    assert not proves(target, count - 1, failures)
 
 
 def test_a_burning_run_is_ended_and_a_healthy_one_is_not() -> None:

@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from skfleet.artifacts.store import Store
 from skfleet.documents.manifest import Feature
 from skfleet.documents.release import AppPin, ModelPin, Pin
 from skfleet.errors import SkfleetError
+from skfleet.polling import wait_until
 from skfleet_loadtest.witness import Door, Expected, Witness
 from skfleet_operator.models.publish import publish, write_artefact
 from skfleet_operator.releases import operations
@@ -86,15 +86,13 @@ def served(directory: Path, artefact: Path, name: str) -> Iterator[str]:
         ]
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{ports[2]}/livez", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+
+        def is_live() -> bool:
+            assert process.poll() is None
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[2]}/livez", timeout=5):
+                return True
+
+        wait_until(is_live, 60, "the service", ignore=(OSError,))
         yield f"http://127.0.0.1:{ports[1]}"
     finally:
         process.terminate()

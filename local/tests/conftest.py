@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from skfleet.polling import wait_until
 from skfleet_local import keys, processes
 from skfleet_local.addresses import Addresses, candidates, first_taken
 from skfleet_local.cloud.tokens import Tokens
@@ -181,14 +182,7 @@ def start_fleet(
 
 def wait_for(what: str, seconds: float, condition: Callable[[], Any]) -> Any:
     """The first true answer; fails the test where there is none in time."""
-    import time
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.1)
-    pytest.fail(f"not within {seconds} s: {what}")
+    return wait_until(condition, seconds, what)
 
 
 @pytest.fixture(scope="session")

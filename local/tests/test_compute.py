@@ -15,7 +15,7 @@ import requests
 from skfleet.declared import declared
 from skfleet_local import client, processes
 from skfleet_local.accounts import ACCOUNTS
-from skfleet_local.client import ApiRefused, Compute
+from skfleet_local.client import Compute
 from skfleet_local.compute.project import (
     AUTOSCALER,
     EXTERNAL_BACKEND,
@@ -24,6 +24,7 @@ from skfleet_local.compute.project import (
     TEMPLATE,
     ZONES,
 )
+from skfleet_operator.google_rest import CallFailed
 
 pytestmark = pytest.mark.fleet
 
@@ -138,7 +139,7 @@ def test_a_schedule_that_is_in_force_brings_its_vms_and_says_so(
     def patch(**policy: Any) -> None:
         compute.change(url, {"autoscalingPolicy": policy}, method="PATCH")
 
-    with pytest.raises(ApiRefused, match="cron expression"):
+    with pytest.raises(CallFailed, match="cron expression"):
         patch(scalingSchedules={"opening": {**opening, "schedule": "always"}})
     patch(scalingSchedules={"opening": opening})
     try:
@@ -290,7 +291,7 @@ def test_only_who_may_speaks_to_the_api(fleet: Any, compute: Compute) -> None:
     url = compute.links.manager(GROUP)
     assert requests.get(url, timeout=5).status_code == 401
     for account in ("caller", "publisher", "stranger"):
-        with pytest.raises(ApiRefused, match=ACCOUNTS[account].email) as refused:
+        with pytest.raises(CallFailed, match=ACCOUNTS[account].email) as refused:
             compute_as(fleet, account).call("GET", url)
         assert refused.value.status == 403
 
@@ -317,7 +318,7 @@ def test_only_who_may_speaks_to_the_api(fleet: Any, compute: Compute) -> None:
 def test_refusals_have_googles_form(
     compute: Compute, method: str, path: str, body: Any, status: int
 ) -> None:
-    with pytest.raises(ApiRefused) as refused:
+    with pytest.raises(CallFailed) as refused:
         compute.call(method, compute.links.project + path, body)
     assert refused.value.status == status
 

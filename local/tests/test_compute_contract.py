@@ -23,7 +23,7 @@ from skfleet_local.compute.project import (
     TEMPLATE,
     Links,
 )
-from skfleet_operator.compute import client as compute_client
+from skfleet_operator import google_rest
 from skfleet_operator.compute.client import Compute
 from skfleet_operator.compute.errors import (
     ComputeForbidden,
@@ -33,7 +33,6 @@ from skfleet_operator.compute.errors import (
     FingerprintChanged,
     QuotaExceeded,
     Stockout,
-    of_answer,
     of_errors,
 )
 from skfleet_testing.discovery import Witness, answer_faults, request_faults
@@ -86,7 +85,8 @@ def api(
     fleet: Any, links: Links, session: requests.Session, monkeypatch: pytest.MonkeyPatch
 ) -> Compute:
     """skfleet's own client, as the deployer, each of its calls witnessed."""
-    monkeypatch.setattr(compute_client, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(google_rest, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(google_rest, "PATIENCE_S", 3.0)
     return Compute(PROJECT, REGION, links.base, session)
 
 
@@ -424,7 +424,7 @@ def test_an_api_that_stays_in_trouble_is_named(fleet: Any, api: Compute, at_rest
 
 
 def test_an_api_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute_client, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(google_rest, "PATIENCE_S", 0.0)
     nobody = Compute(PROJECT, REGION, "http://127.0.0.1:9", client.session())
     with pytest.raises(ComputeUnavailable) as refused:
         nobody.group(GROUP)
@@ -446,13 +446,6 @@ def test_what_is_not_there_is_named(api: Compute) -> None:
         api.group("none")
     with pytest.raises(ComputeRefused, match="no VM none"):
         api.recreate(GROUP, ["none"])
-
-
-def test_google_says_too_fast_with_403(witness: Witness) -> None:
-    body = {"error": {"message": "slow", "errors": [{"reason": "rateLimitExceeded"}]}}
-    assert isinstance(of_answer(403, body, "x"), ComputeUnavailable)
-    body["error"]["errors"] = [{"reason": "quotaExceeded"}]
-    assert isinstance(of_answer(403, body, "x"), QuotaExceeded)
 
 
 def test_operations_take_the_time_that_is_asked_for(

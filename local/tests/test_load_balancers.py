@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from skfleet.artifacts.store import Store
 from skfleet.declared import declared
+from skfleet.polling import wait_until
 from skfleet.serving.identity import IAP_HINT
 from skfleet_local import keys, processes
 from skfleet_local.accounts import ACCOUNTS, IAP_CLIENT_ID, INTERNAL_AUDIENCE
@@ -37,15 +38,8 @@ Eventually = Callable[[str, float, Callable[[], Any]], Any]
 @pytest.fixture(scope="module")
 def fleet(start_fleet: Callable[..., Any]) -> Any:
     started = start_fleet("--vms", "2", "--time-scale", "20")
-    deadline = time.monotonic() + 30
-    while (
-        post(
-            started, bearer(tokens_of(started).id_token(ACCOUNTS["user"], IAP_CLIENT_ID))
-        ).status_code
-        != 200
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    token = bearer(tokens_of(started).id_token(ACCOUNTS["user"], IAP_CLIENT_ID))
+    wait_until(lambda: post(started, token).status_code == 200, 30, "an answer")
     return started
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from skfleet.polling import wait_until
 from skfleet_local import processes
 from skfleet_local.processes import Process
 
@@ -96,24 +97,19 @@ def test_a_session_has_its_share_and_one_that_it_begins_has_the_usual(tmp_path: 
         processes.share(outer.pid, processes.BEHIND)
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         log = tmp_path / "log/out.log"
-        deadline = time.monotonic() + 20
-        while "there" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: "there" in log.read_text(), 20, "the inner process")
         inner = children.read_text().split()[0]
         # Without autogroups there is nothing to share, and nothing fails.
         assert niceness(outer.pid) in (str(processes.BEHIND), "")
         assert niceness(int(inner)) in ("0", "")
-        while not processes.share(outer.pid, processes.USUAL):
-            time.sleep(0.1)
+        wait_until(lambda: processes.share(outer.pid, processes.USUAL), 20, "the usual share")
         assert niceness(outer.pid) in ("0", "")
         vm = {"": processes.BEHIND}
-        while not processes.share_out(tmp_path, vm):
-            time.sleep(0.1)
+        wait_until(lambda: processes.share_out(tmp_path, vm), 20, "the shares")
         assert {niceness(outer.pid), niceness(int(inner))} <= {str(processes.BEHIND), ""}, (
             "its children's sessions too"
         )
-        while not processes.share(outer.pid, processes.USUAL):
-            time.sleep(0.1)
+        wait_until(lambda: processes.share(outer.pid, processes.USUAL), 20, "the usual share")
         time.sleep(0.2)
         processes.share(outer.pid, processes.AHEAD)
         assert niceness(outer.pid) in ("-10" if os.getuid() == 0 else "0", "")

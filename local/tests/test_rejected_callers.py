@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from skfleet.declared import read_edge
 from skfleet.documents.edge import Edge
 from skfleet.documents.manifest import Feature
+from skfleet.polling import wait_until
 from skfleet_local import certificates, envoy, envoy_admin
 from skfleet_local.accounts import ACCOUNTS, INTERNAL_AUDIENCE
 from skfleet_local.addresses import Addresses
@@ -201,20 +202,17 @@ def service_environment(run: Run, declared: Edge, vm: str) -> dict[str, str]:
 
 
 def wait_until_all_serve(made: Balanced) -> None:
-    deadline = time.monotonic() + 60
-    healthy = 0
-    while healthy < 2 * VMS:
-        assert time.monotonic() < deadline, f"{healthy} healthy"
-        time.sleep(0.2)
-        try:
-            stats = made.stats()
-        except envoy_admin.AdminUnavailable:
-            continue
-        healthy = sum(
-            int(line.split()[-1])
-            for line in stats.splitlines()
-            if "nal.membership_healthy:" in line
-        )
+    def healthy() -> int:
+        lines = [line for line in made.stats().splitlines() if "nal.membership_healthy:" in line]
+        return sum(int(line.split()[-1]) for line in lines)
+
+    wait_until(
+        lambda: healthy() >= 2 * VMS,
+        60,
+        "both load balancers to find all VMs healthy",
+        interval_s=0.2,
+        ignore=(envoy_admin.AdminUnavailable,),
+    )
 
 
 def in_threads(calls: list[Callable[[], None]]) -> None:

@@ -24,8 +24,7 @@ from skfleet_local.cloud.storage import Fault, Storage
 from skfleet_local.cloud.tokens import Tokens
 from skfleet_local.objects import Content, ObjectStore
 from skfleet_local.run import Run
-
-from .discovery import answer_faults
+from skfleet_testing.discovery import answer_faults
 
 BUCKET = "test-bucket"
 Bucket = Callable[[str], Any]

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from skfleet import polling
+from skfleet.files import replace_file
 from skfleet_local import watch
 from skfleet_local.cli import main
-from skfleet_local.run import NoRun, Run, write_file
+from skfleet_local.run import NoRun, Run
 from skfleet_local.watch import Look, Rollout
 from skfleet_operator.rollouts.evidence import Event
 from skfleet_operator.rollouts.lease import Holder
@@ -196,7 +198,7 @@ def test_watching_ends_by_ctrl_c_with_exit_code_0(
         return look(vm())
 
     monkeypatch.setattr(watch.Watch, "look", looked)
-    monkeypatch.setattr(watch.time, "sleep", lambda _: None)
+    monkeypatch.setattr(polling.time, "sleep", lambda _: None)
     result = CliRunner().invoke(main, ["status", "--watch"])
     assert result.exit_code == 0
     assert result.output.count("skfleet-aaaa") == 3  # no terminal: one table after the other
@@ -207,7 +209,7 @@ def test_watching_ends_by_ctrl_c_with_exit_code_0(
 def told(monkeypatch: pytest.MonkeyPatch, root: Path) -> Run:
     run = Run(root)
     state = {"subnet": "127.1.2", "project": "", "repository": "", "runtime": "", "time_scale": 1}
-    write_file(run.state_file, json.dumps(state).encode())
+    replace_file(run.state_file, json.dumps(state).encode(), mode=0o600)
     monkeypatch.setenv("SKFLEET_RUN_DIR", str(root))
     return run
 

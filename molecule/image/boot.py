@@ -7,6 +7,7 @@ their cloud is; the image's is beside RECORD, the file to write. Prints a line f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from skfleet.declared import declared
+from skfleet.polling import wait_until
 
 HOSTS = [sys.executable, "-m", "skfleet_local.hosts"]
 READY_S = 240
@@ -53,29 +55,31 @@ def at(line: dict[str, Any]) -> float:
 def wait(address: str, deadline: float) -> float:
     """When the host says that it is ready (Unix seconds); looked at ten times a second."""
     url = f"http://{address}:{HEALTH_PORT}/readyz"
-    why = ""
-    while time.time() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return time.time()
-        except OSError as error:  # not there yet, or 503
-            why = str(error)
-        time.sleep(0.1)
-    sys.exit(f"{url} is not ready after {READY_S} s: {why}")
+
+    def ready_at() -> float:
+        with urllib.request.urlopen(url, timeout=2):
+            return time.time()
+
+    try:  # an error: not there yet, or 503
+        return wait_until(ready_at, deadline - time.time(), url, ignore=(OSError,))
+    except TimeoutError as late:
+        sys.exit(str(late))
 
 
 def journal(name: str) -> list[dict[str, Any]]:
     """Lines of progress of the converge at boot."""
     command = [*HOSTS, "ssh", name, "sudo", "journalctl", "--unit=skfleet-converge", "--output=cat"]
-    deadline = time.time() + 30
-    while True:
+    lines: list[dict[str, Any]] = []
+
+    def is_done() -> bool:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        lines = [line for line in lines if "seconds" in line]
-        done = any(line.get("step") in ("all", "fallback") for line in lines)
-        if done or time.time() > deadline:
-            return lines
-        time.sleep(1)
+        found = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+        lines[:] = [line for line in found if "seconds" in line]
+        return any(line.get("step") in ("all", "fallback") for line in lines)
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(is_done, 30, "the converge's end", interval_s=1)
+    return lines
 
 
 def parts(lines: list[dict[str, Any]], whole: float) -> dict[str, float]:

@@ -29,6 +29,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,14 +208,13 @@ def idle(vm: Vm, seconds: float) -> dict[str, Any]:
 def gate(vm: Vm, release: str, models: str, seconds: float) -> dict[str, Any]:
     """The release is served, by its own models, ready but for the drain, and its golden rows are right."""
     wanted = dict(model.split("=", 1) for model in models.split(","))
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look(vm)
-        if found["release"] == release and found["models"] == wanted and found["ready"]:
-            break
-        if time.monotonic() >= deadline:
-            sys.exit(why_not(found, release, wanted, seconds))
-        time.sleep(PAUSE_S)
+    found: dict[str, Any] = {}
+
+    def is_served() -> bool:
+        found.update(look(vm))
+        return found["release"] == release and found["models"] == wanted and found["ready"]
+
+    until(seconds, is_served, lambda: why_not(found, release, wanted, seconds))
     asked = 0
     for name in wanted:
         golden = Golden(vm, name, wanted[name])
@@ -442,12 +442,14 @@ def total(text: str, name: str) -> float:
     return sum(value for _, value in series(text, name))
 
 
-def until(seconds: float, true: Any, otherwise: str) -> None:
+def until(seconds: float, true: Callable[[], Any], otherwise: str | Callable[[], str]) -> None:
     """Wait for a condition; ends the script where it does not come true in time."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() >= deadline:
-            sys.exit(f"After {seconds:.0f} s {otherwise}.")
+            sys.exit(
+                f"After {seconds:.0f} s {otherwise}." if isinstance(otherwise, str) else otherwise()
+            )
         time.sleep(PAUSE_S)
 
 
@@ -472,11 +474,15 @@ def replace(path: Path, text: str) -> None:
     """Write a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    Path(name).chmod(0o644)
-    with contextlib.suppress(FileNotFoundError):
-        Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def main() -> None:

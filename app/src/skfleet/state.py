@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from skfleet import files
 from skfleet.documents.converge_state import ConvergeState
+from skfleet.files import replace_file
 
 # At import: threads that meet a type first at the same time crash msgspec.
 _decoder = msgspec.json.Decoder(ConvergeState)
@@ -35,7 +35,7 @@ def announce(run: Path, release: str) -> None:
     known = read(run)
     if known.release is not None:
         state = msgspec.structs.replace(known, next=release)
-        files.replace(path(run), msgspec.json.encode(state) + b"\n")
+        replace_file(path(run), msgspec.json.encode(state) + b"\n", mode=0o644)
 
 
 def write(
@@ -54,4 +54,4 @@ def write(
         signatures_required=signatures_required,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-    files.replace(path(run), msgspec.json.encode(state) + b"\n")
+    replace_file(path(run), msgspec.json.encode(state) + b"\n", mode=0o644)

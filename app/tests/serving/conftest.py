@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from skfleet.files import replace_file
+
 from .processes import APPLICATION, Gunicorn
 
 IAP_AUDIENCE = "/projects/1/global/backendServices/2"
@@ -122,13 +124,6 @@ def _without_none(claims: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if value is not None}
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Write as skfleet-refresh does: a new file, renamed over the old one."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
 @dataclass
 class IdentityDir:
     """The files of `skfleet-refresh`."""
@@ -155,12 +150,14 @@ class IdentityDir:
         self.write_keys()
 
     def write_environment(self) -> None:
-        replace(self.path / "environment.json", json.dumps(self.environment).encode())
+        replace_file(
+            self.path / "environment.json", json.dumps(self.environment).encode(), mode=0o644
+        )
 
     def write_keys(self) -> None:
         for name, signers in (("iap", self.iap), ("google", self.google)):
             data = json.dumps({"keys": [signer.jwk() for signer in signers]}).encode()
-            replace(self.path / f"{name}-keys.json", data)
+            replace_file(self.path / f"{name}-keys.json", data, mode=0o644)
 
 
 @pytest.fixture

@@ -5,14 +5,15 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from skfleet.polling import wait_until
+from skfleet_operator.ports import free_ports
 
 from .calls import Answer
 
@@ -65,16 +66,12 @@ class Gunicorn:
 
     def wait_for(self, condition: Any, timeout: float = 15) -> None:
         """Poll until the condition holds; refused connections count as not yet."""
-        deadline = time.monotonic() + timeout
-        while True:
+
+        def holds() -> Any:
             assert self.process.poll() is None, self.log.read_text()
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+            return condition()
+
+        wait_until(holds, timeout, self.log.read_text, interval_s=0.05, ignore=(OSError,))
 
     def reload(self) -> None:
         """HUP, and wait until the old workers are gone."""
@@ -93,14 +90,3 @@ class Gunicorn:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

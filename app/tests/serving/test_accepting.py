@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 
 import pytest
 
+from skfleet.polling import wait_until_async
 from skfleet.serving import accepting
 from skfleet.serving.accepting import LEAD, LEAD_PART, SLOTS, Acceptor, Share
 
@@ -70,9 +70,7 @@ def test_a_burst_is_shared_and_taken_whole(slots: memoryview, others_come: bool)
             if others_come:
                 acceptors.append(Acceptor(loop, second, Nothing, other))
             clients = [socket.create_connection(listening.getsockname()) for _ in range(calls)]
-            end = time.monotonic() + 10
-            while slots[1] + slots[2] - 2 < calls and time.monotonic() < end:
-                await asyncio.sleep(0.005)
+            await wait_until_async(lambda: slots[1] + slots[2] - 2 >= calls, 10, "all calls")
             for acceptor in acceptors:
                 acceptor.close()
             for client in clients:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from skfleet.polling import wait_until_async
 from skfleet.serving.batching import MAX_ROWS, Batcher
 
 
@@ -96,8 +97,7 @@ def test_the_event_loop_goes_on_while_a_model_thinks() -> None:
 
     async def scenario() -> list[Any]:
         task = asyncio.create_task(Batcher(predict).predict([[1]]))
-        while not entered.is_set():
-            await asyncio.sleep(0.001)
+        await wait_until_async(entered.is_set, 10, "the model")
         release.set()  # by the loop that a blocking predict would hold
         return await task
 

@@ -11,6 +11,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+from skfleet.polling import wait_until_async
 from skfleet.serving.fast import FastLane
 from skfleet.serving.listeners import Listener
 from skfleet.serving.probes import Probes
@@ -72,9 +73,7 @@ class Wire(asyncio.Transport):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
+    await wait_until_async(condition, 10, "the connection", interval_s=0)
 
 
 Scenario = Callable[[Protocol, Wire, Lane], Coroutine[Any, Any, None]]

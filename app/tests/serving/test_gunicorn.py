@@ -396,7 +396,7 @@ def test_a_stop_waits_for_the_thread_whose_answer_was_read(
 def test_skfleet_serve_becomes_gunicorn(
     artefact: Path, identity_dir: IdentityDir, run_dir: Path, tmp_path: Path
 ) -> None:
-    from .processes import free_ports
+    from skfleet_operator.ports import free_ports
 
     ports = free_ports(4)
     code = "from skfleet_operator.cli.serve import serve; serve()"

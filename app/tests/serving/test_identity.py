@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from skfleet.files import replace_file
 from skfleet.serving.errors import Forbidden, IdentityUnavailable, ServiceError, Unauthenticated
 from skfleet.serving.identity import ANYONE, CACHED_TOKENS, Identity, bearer
 from skfleet.serving.listeners import Listener
@@ -24,7 +25,6 @@ from .conftest import (
     google_signer,
     iap_claims,
     iap_signer,
-    replace,
 )
 
 IAP, INTERNAL = Listener.IAP, Listener.INTERNAL
@@ -291,7 +291,9 @@ def test_a_key_of_an_unknown_kind_does_not_spoil_the_others(
     identity_dir: IdentityDir, iap_key: Signer
 ) -> None:
     keys = [{"kid": "new", "kty": "AKP", "pub": "x"}, {"kid": "half", "kty": "EC"}, iap_key.jwk()]
-    replace(identity_dir.path / "iap-keys.json", json.dumps({"keys": keys}).encode())
+    replace_file(
+        identity_dir.path / "iap-keys.json", json.dumps({"keys": keys}).encode(), mode=0o644
+    )
     Identity(identity_dir.path).verify(IAP, iap_key.sign(iap_claims()))
 
 
@@ -302,7 +304,7 @@ def test_a_key_of_an_unknown_kind_does_not_spoil_the_others(
 def test_a_bad_or_lost_key_file_changes_nothing(
     identity: Identity, identity_dir: IdentityDir, clock: Clock, iap_key: Signer, bad: bytes
 ) -> None:
-    replace(identity_dir.path / "iap-keys.json", bad)
+    replace_file(identity_dir.path / "iap-keys.json", bad, mode=0o644)
     clock.now += 2
     identity.verify(IAP, iap_key.sign(iap_claims()))
     (identity_dir.path / "iap-keys.json").unlink()
@@ -316,7 +318,7 @@ def test_a_bad_or_lost_key_file_changes_nothing(
 def test_a_bad_environment_changes_nothing(
     identity: Identity, identity_dir: IdentityDir, clock: Clock, google_key: Signer, bad: bytes
 ) -> None:
-    replace(identity_dir.path / "environment.json", bad)
+    replace_file(identity_dir.path / "environment.json", bad, mode=0o644)
     clock.now += 2
     identity.verify(INTERNAL, google_key.sign(google_claims()))
 

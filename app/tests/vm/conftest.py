@@ -23,7 +23,6 @@ import tarfile
 import tempfile
 import textwrap
 import threading
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -43,6 +42,7 @@ from skfleet.artifacts.store import Store
 from skfleet.documents.desired import Desired, DesiredEntry
 from skfleet.documents.manifest import Feature
 from skfleet.documents.release import AppPin, ModelPin, Pin, Release
+from skfleet.polling import wait_until
 from skfleet.vm.platform import host_tags
 from skfleet_operator.builds.bundle import make_bundle
 from skfleet_operator.models.publish import publish, write_artefact
@@ -380,7 +380,7 @@ class Machine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda: (self.prefix / "s.sock").exists(), 10)
+        wait_until((self.prefix / "s.sock").exists, 10, "supervisor's socket")
 
     def halt(self) -> None:
         """Stop the supervisor and all it runs; what a reboot ends is gone."""
@@ -461,18 +461,6 @@ class Machine:
                 process.stdout.close()
         self.halt()
         shutil.rmtree(self.prefix)
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
-
-
-@pytest.fixture(scope="session", name="wait_for")
-def wait_for_fixture() -> Callable[[Callable[[], object], float], None]:
-    return wait_for
 
 
 @dataclass(frozen=True)

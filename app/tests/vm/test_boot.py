@@ -12,6 +12,7 @@ import pytest
 
 from skfleet import documents
 from skfleet.documents.environment import Environment, InternalPolicy
+from skfleet.polling import wait_until
 from skfleet.vm.fallback import Fallback
 from skfleet_operator.builds import image
 from skfleet_operator.releases import operations
@@ -25,13 +26,11 @@ def vm(make_vm: Any) -> Iterator[Any]:
         yield result
 
 
-def test_host_without_a_desired_release_is_live_and_says_why_it_is_not_ready(
-    vm: Any, wait_for: Any
-) -> None:
+def test_host_without_a_desired_release_is_live_and_says_why_it_is_not_ready(vm: Any) -> None:
     machine = vm.machine
     machine.put_image_bundle(vm.cloud.bundle)
     boot = machine.start("skfleet.vm.converge", "--boot", "--poll", "0.5")
-    wait_for(lambda: machine.get("/livez")[0] == 200, 60)
+    wait_until(lambda: machine.get("/livez")[0] == 200, 60, "/livez")
     assert machine.get("/readyz")[0] == 503
     assert machine.served() == ""
     state = machine.state()
@@ -47,9 +46,7 @@ def test_host_without_a_desired_release_is_live_and_says_why_it_is_not_ready(
     assert machine.get("/readyz")[0] == 200
 
 
-def test_rebooted_host_serves_stale_while_the_bucket_is_away_and_recovers(
-    vm: Any, wait_for: Any
-) -> None:
+def test_rebooted_host_serves_stale_while_the_bucket_is_away_and_recovers(vm: Any) -> None:
     machine = vm.machine
     vm.cloud.release("r1")
     vm.cloud.desire("r1")
@@ -58,7 +55,7 @@ def test_rebooted_host_serves_stale_while_the_bucket_is_away_and_recovers(
     machine.set_environment("http://127.0.0.1:9", vm.metadata.address)
     machine.boot()
     boot = machine.start("skfleet.vm.converge", "--boot")
-    wait_for(lambda: machine.get("/readyz")[0] == 200, 30)
+    wait_until(lambda: machine.get("/readyz")[0] == 200, 30, "/readyz")
     state = machine.state()
     assert (state["release"], state["stale"]) == ("r1", True)
     assert state["reason"]
@@ -75,12 +72,12 @@ def test_rebooted_host_serves_stale_while_the_bucket_is_away_and_recovers(
     assert machine.served() == "r2"
 
 
-def test_metadata_server_that_comes_late_is_waited_for(vm: Any, wait_for: Any) -> None:
+def test_metadata_server_that_comes_late_is_waited_for(vm: Any) -> None:
     vm.cloud.release("r1")
     vm.cloud.desire("r1")
     vm.metadata.up = False
     boot = vm.machine.start("skfleet.vm.converge", "--boot")
-    wait_for(lambda: (vm.machine.run_dir / "converge.json").exists(), 30)
+    wait_until(lambda: (vm.machine.run_dir / "converge.json").exists(), 30, "converge.json")
     assert "metadata server" in vm.machine.state()["reason"]
     vm.metadata.up = True
     assert boot.wait(90) == 0
@@ -88,7 +85,7 @@ def test_metadata_server_that_comes_late_is_waited_for(vm: Any, wait_for: Any) -
 
 
 def test_desired_release_that_is_bad_leaves_the_one_of_an_earlier_boot(
-    vm: Any, wait_for: Any, make_wheelhouse: Any
+    vm: Any, make_wheelhouse: Any
 ) -> None:
     machine = vm.machine
     vm.cloud.release("r1")
@@ -99,7 +96,7 @@ def test_desired_release_that_is_bad_leaves_the_one_of_an_earlier_boot(
     machine.halt()
     machine.boot()
     boot = machine.start("skfleet.vm.converge", "--boot")
-    wait_for(lambda: machine.get("/readyz")[0] == 200, 60)
+    wait_until(lambda: machine.get("/readyz")[0] == 200, 60, "/readyz")
     state = machine.state()
     assert (state["release"], state["stale"]) == ("r1", True)
     assert "golden vector" in state["reason"]
@@ -113,7 +110,7 @@ def test_desired_release_that_is_bad_leaves_the_one_of_an_earlier_boot(
 
 @pytest.mark.parametrize("of_this_fleet", [True, False])
 def test_fresh_vm_serves_its_images_release_without_the_bucket_where_its_image_says_so(
-    vm: Any, wait_for: Any, tmp_path: Path, of_this_fleet: bool
+    vm: Any, tmp_path: Path, of_this_fleet: bool
 ) -> None:
     """Of another fleet's image it takes nothing: it would admit that fleet's callers."""
     machine, cloud = vm.machine, vm.cloud
@@ -124,10 +121,10 @@ def test_fresh_vm_serves_its_images_release_without_the_bucket_where_its_image_s
     boot = machine.start("skfleet.vm.converge", "--boot")
     admitted = machine.prefix / "var/lib/skfleet/identity/environment.json"
     if of_this_fleet:
-        wait_for(lambda: machine.get("/readyz")[0] == 200, 60)
+        wait_until(lambda: machine.get("/readyz")[0] == 200, 60, "/readyz")
         assert documents.read(Environment, admitted.read_bytes(), "test") == ADMITTED
     else:
-        wait_for(lambda: (machine.run_dir / "converge.json").exists(), 60)
+        wait_until(lambda: (machine.run_dir / "converge.json").exists(), 60, "converge.json")
         assert not admitted.exists()
     state = machine.state()
     assert (state["release"], state["stale"]) == (

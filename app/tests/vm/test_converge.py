@@ -18,6 +18,7 @@ import yaml
 from skfleet import declared
 from skfleet.documents.edge import EDGE
 from skfleet.documents.slo import SLO
+from skfleet.polling import wait_until
 from skfleet.settings import Settings, environment_of
 from skfleet_operator.builds.bundle import make_bundle
 
@@ -309,11 +310,9 @@ def test_build_that_was_cut_off_is_made_again(at_r1: Any, make_wheelhouse: Any) 
     assert at_r1.machine.served() == "cutoff"
 
 
-def test_converge_killed_in_the_middle_is_finished_by_the_next(
-    at_r1: Any, other: str, wait_for: Any
-) -> None:
+def test_converge_killed_in_the_middle_is_finished_by_the_next(at_r1: Any, other: str) -> None:
     process = at_r1.machine.start("skfleet.vm.converge", other)
-    wait_for(lambda: at_r1.machine.link("current") == other, 60)
+    wait_until(lambda: at_r1.machine.link("current") == other, 60, "the link")
     process.kill()
     # Ansible goes on without its parent, and holds the lock as long as it does.
     at_r1.converge(other)
@@ -321,9 +320,9 @@ def test_converge_killed_in_the_middle_is_finished_by_the_next(
     assert at_r1.machine.state()["release"] == other
 
 
-def test_two_converges_take_turns(at_r1: Any, wait_for: Any) -> None:
+def test_two_converges_take_turns(at_r1: Any) -> None:
     first = at_r1.machine.start("skfleet.vm.converge", "r1")
-    wait_for(lambda: holder(at_r1.machine) == first.pid, 20)
+    wait_until(lambda: holder(at_r1.machine) == first.pid, 20, "the lock's holder")
     second = at_r1.machine.start("skfleet.vm.converge", "r1")
     assert first.wait(60) == 0
     ended = time.monotonic()
@@ -331,9 +330,9 @@ def test_two_converges_take_turns(at_r1: Any, wait_for: Any) -> None:
     assert time.monotonic() - ended > 1, "the second ran beside the first"
 
 
-def test_sigterm_ends_a_converge_and_frees_the_host(at_r1: Any, wait_for: Any) -> None:
+def test_sigterm_ends_a_converge_and_frees_the_host(at_r1: Any) -> None:
     process = at_r1.machine.start("skfleet.vm.converge", "r1")
-    wait_for(lambda: holder(at_r1.machine) == process.pid, 20)
+    wait_until(lambda: holder(at_r1.machine) == process.pid, 20, "the lock's holder")
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) != 0
     at_r1.converge()

@@ -152,15 +152,6 @@ def marks(frame: Frame, events: Events, zero: float, named: bool = False) -> lis
     return [frame.mark(mark.at - zero, mark.text if named else "") for mark in events.marks]
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """(CSS class, text) for each colour of a chart."""
-    return (
-        '<p class="legend">'
-        + "".join(f'<span><i class="{name}"></i>{escape(text)}</span>' for name, text in entries)
-        + "</p>"
-    )
-
-
 def hundredths(value: float | None, unit: str = "") -> str:
     """A figure of a table; nothing where there is none."""
     return "–" if value is None else number(round(value, 2)) + unit

@@ -6,9 +6,10 @@ had from the metadata server. The bucket's rights are the table of the design.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
+
+from skfleet import documents
 
 PROJECT = "skfleet-local"
 PROJECT_NUMBER = 734250911862
@@ -39,7 +40,7 @@ class Account:
     @property
     def subject(self) -> str:
         """Its number, as `sub` of its tokens."""
-        digest = hashlib.sha256(self.email.encode()).hexdigest()
+        digest = documents.sha256(self.email.encode())
         return "1" + str(int(digest, 16))[:20]
 
     def may_create(self, name: str) -> bool:

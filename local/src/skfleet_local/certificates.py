@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from skfleet_local.run import Run, write_file
+from skfleet.files import replace_file
+from skfleet_local.run import Run
 
 _LIFETIME = timedelta(days=90)
 
@@ -44,10 +45,10 @@ def make(run: Run, addresses: list[str]) -> None:
         )
         .sign(authority_key, hashes.SHA256())
     )
-    write_file(run.ca_file, authority.public_bytes(Encoding.PEM), mode=0o644)
+    replace_file(run.ca_file, authority.public_bytes(Encoding.PEM), mode=0o644)
     key = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_file(run.tls / "server.key", key)
-    write_file(run.tls / "server.pem", server.public_bytes(Encoding.PEM), mode=0o644)
+    replace_file(run.tls / "server.key", key, mode=0o600)
+    replace_file(run.tls / "server.pem", server.public_bytes(Encoding.PEM), mode=0o644)
 
 
 def _name(common: str) -> x509.Name:

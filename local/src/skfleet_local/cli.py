@@ -131,26 +131,14 @@ def status(as_json: bool, watch: bool, interval: float) -> None:
         watching.show(current(), interval)
         return
     from skfleet_local import status as states
+    from skfleet_operator.cli.context import print_table
 
     fleet = states.fleet(current())
     if as_json:
         click.echo(json.dumps(fleet, indent=2))
         return
-    columns = (
-        "name",
-        "zone",
-        "address",
-        "state",
-        "release",
-        "livez",
-        "readyz",
-        "lb ext/int",
-        "why",
-    )
-    rows = [columns, *(_row(vm) for vm in fleet["vms"])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip())
+    header = ["name", "zone", "address", "state", "release", "livez", "readyz", "lb ext/int", "why"]
+    print_table(header, [_row(vm) for vm in fleet["vms"]])
     click.echo()
     for name, balancer in fleet["load_balancers"].items():
         counts = ", ".join(f"{n} {state}" for state, n in balancer.items() if state != "url")

@@ -11,23 +11,15 @@ import google.auth.exceptions
 import jwt
 import requests
 
-from skfleet.errors import SkfleetError
 from skfleet_local import keys
 from skfleet_local.accounts import Account
 from skfleet_local.addresses import Addresses
 from skfleet_local.compute.project import Links
 from skfleet_local.run import Run
+from skfleet_operator import google_rest
+from skfleet_operator.google_rest import SCOPE, CallFailed, NotThere
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-
-
-class ApiRefused(SkfleetError):
-    """An API of the local project answered with an error."""
-
-    def __init__(self, message: str, status: int, url: str) -> None:
-        super().__init__(message, where=url)
-        self.status = status
 
 
 class BearerToken(google.auth.credentials.Credentials):  # type: ignore[misc]
@@ -59,7 +51,7 @@ def access_token(run: Run, account: Account) -> str:
     now = int(time.time())
     claims = {
         "iss": info["client_email"],
-        "scope": _SCOPE,
+        "scope": SCOPE,
         "aud": info["token_uri"],
         "iat": now,
         "exp": now + 3600,
@@ -70,7 +62,7 @@ def access_token(run: Run, account: Account) -> str:
     form = {"grant_type": _JWT_BEARER, "assertion": assertion}
     answer = session().post(info["token_uri"], data=form, timeout=10)
     if answer.status_code != 200:
-        raise ApiRefused(answer.text, answer.status_code, info["token_uri"])
+        raise CallFailed(answer.text, where=info["token_uri"])
     return str(answer.json()["access_token"])
 
 
@@ -83,21 +75,15 @@ class Compute:
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def call(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One call; raises ApiRefused with the API's message."""
-        answer = self._session.request(method, url, json=body, timeout=130)
-        document: dict[str, Any] = answer.json()
-        if answer.status_code >= 400:
-            raise ApiRefused(document["error"]["message"], answer.status_code, url)
-        return document
+        """One call, tried once; raises CallFailed with the API's message."""
+        return google_rest.call(self._session, method, url, body, timeout_s=130, patience_s=0)
 
     def find(self, url: str) -> dict[str, Any] | None:
         """A resource, or None."""
         try:
             return self.call("GET", url)
-        except ApiRefused as refused:
-            if refused.status == 404:
-                return None
-            raise
+        except NotThere:
+            return None
 
     def change(self, url: str, body: dict[str, Any] | None = None, method: str = "POST") -> None:
         """A change, waited for."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from skfleet.documents.edge import Edge
+from skfleet.files import replace_file
 from skfleet_local.addresses import TLS_PORT, Addresses
-from skfleet_local.run import Run, write_file
+from skfleet_local.run import Run
 
 EXTERNAL = "external"
 INTERNAL = "internal"
@@ -106,7 +107,7 @@ def write_membership(run: Run, edge: Edge, endpoints: list[Endpoint]) -> None:
     """Replace both files; Envoy sees each change as one."""
     for cluster in (EXTERNAL, INTERNAL):
         document = json.dumps(membership(cluster, edge, endpoints)).encode()
-        write_file(run.endpoints / f"{cluster}.json", document)
+        replace_file(run.endpoints / f"{cluster}.json", document, mode=0o600)
 
 
 def _address(address: str, port: int) -> dict[str, Any]:

@@ -7,13 +7,12 @@ with the roles that make a host without a release. VMs share it by a symbolic li
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from skfleet.errors import SkfleetError
+from skfleet.files import new_directory
 from skfleet_local.run import Run
 from skfleet_operator.builds.bundle import make_bundle
 from skfleet_operator.builds.wheelhouse import RUNTIME_PINS, build_version, own_wheel
@@ -28,9 +27,7 @@ def bake(run: Run, repository: Path, image: Path | None = None) -> None:
     image = image or run.image
     if image.exists():
         return
-    image.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".image-", dir=run.root))
-    try:
+    with new_directory(image, mode=0o700) as scratch:
         runtime = scratch / "runtime"
         uv = [str(Path(sys.executable).parent / "uv"), "--quiet"]
         # Relocatable: it moves once, when it is whole.
@@ -48,10 +45,6 @@ def bake(run: Run, repository: Path, image: Path | None = None) -> None:
         bundle.write_bytes(make_bundle(repository))
         wheel.unlink()
         _compile(runtime, scratch, image)
-        scratch.rename(image)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
 
 
 def adopt(run: Run, runtime: Path) -> None:

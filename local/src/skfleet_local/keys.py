@@ -5,7 +5,6 @@ Made once at `up`, mode 0600, gone with the run directory.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from pathlib import Path
@@ -18,8 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from skfleet import documents
+from skfleet.files import replace_file
 from skfleet_local.accounts import ACCOUNTS, PROJECT, Account
-from skfleet_local.run import Run, write_file
+from skfleet_local.run import Run
 
 GOOGLE_KEY = "google.pem"
 IAP_KEY = "iap.pem"
@@ -35,11 +36,13 @@ def make(run: Run, token_url: str) -> None:
     if not (run.identity / IAP_KEY).exists():
         _write_private(run.identity / IAP_KEY, ec.generate_private_key(ec.SECP256R1()))
     if not (run.identity / ACCESS_SECRET).exists():
-        write_file(run.identity / ACCESS_SECRET, secrets.token_bytes(32))
+        replace_file(run.identity / ACCESS_SECRET, secrets.token_bytes(32), mode=0o600)
     for account in ACCOUNTS.values():
         path = key_file(run, account)
         if account.has_key and not path.exists():
-            write_file(path, json.dumps(_key_file(account, token_url), indent=2).encode())
+            replace_file(
+                path, json.dumps(_key_file(account, token_url), indent=2).encode(), mode=0o600
+            )
 
 
 def key_file(run: Run, account: Account) -> Path:
@@ -50,7 +53,7 @@ def key_file(run: Run, account: Account) -> Path:
 def key_id(public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
     """A key's id: the digest of its public half."""
     der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()[:40]
+    return documents.sha256(der)[:40]
 
 
 def _key_file(account: Account, token_url: str) -> dict[str, str]:
@@ -76,4 +79,4 @@ def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write_private(path: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
-    write_file(path, _pem(key))
+    replace_file(path, _pem(key), mode=0o600)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from skfleet.errors import ConfigurationError
+from skfleet.polling import repeat_every
 from skfleet_local.run import Run
 
 CLOUD = {
@@ -59,7 +59,7 @@ def tail(path: Path, lines: int) -> str:
 def follow(run: Run, what: str) -> Iterator[tuple[Path, str]]:
     """New lines of the files as they come, for ever; files that appear later included."""
     positions = {path: path.stat().st_size for path in files(run, what) if path.exists()}
-    while True:
+    for _ in repeat_every(_POLL_S):
         for path in files(run, what):
             if not path.exists():
                 continue
@@ -77,4 +77,3 @@ def follow(run: Run, what: str) -> Iterator[tuple[Path, str]]:
                     yield path, line
             else:
                 positions[path] = position
-        time.sleep(_POLL_S)

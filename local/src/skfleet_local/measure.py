@@ -17,12 +17,14 @@ from pathlib import Path
 
 from skfleet import documents
 from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet.files import replace_file
+from skfleet.polling import repeat_every
 from skfleet_local import client, processes, status
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.compute.cpu import TICKS, cpu_ticks
 from skfleet_local.compute.project import AUTOSCALER
 from skfleet_local.processes import Process
-from skfleet_local.run import Run, write_file
+from skfleet_local.run import Run
 from skfleet_operator.instance_group.autoscaler import VCPUS
 from skfleet_operator.planner.evidence import CPU, VmCpu
 
@@ -66,7 +68,7 @@ def measure(run: Run, repository: Path, rate: int, seconds: int) -> Path:
             where=str(run.root),
             hint="`skfleet-local logs events` says why; measure again.",
         )
-    write_file(directory / CPU, documents.write(cpu), mode=0o644)
+    replace_file(directory / CPU, documents.write(cpu), mode=0o644)
     return directory
 
 
@@ -89,9 +91,10 @@ def _environment(run: Run, repository: Path) -> dict[str, str]:
 def _sample(load: subprocess.Popen[bytes], vms: Sequence[Process]) -> VmCpu:
     """CPU time of the VMs' processes until the load test ends."""
     samples: list[tuple[float, float]] = []
-    while load.poll() is None:
+    for _ in repeat_every(_SAMPLE_S):
+        if load.poll() is not None:
+            break
         samples.append((time.time(), sum(map(cpu_ticks, vms)) / TICKS))
-        time.sleep(_SAMPLE_S)
     return VmCpu(vcpus=VCPUS, samples=samples)
 
 

@@ -6,6 +6,7 @@ environment variable that children inherit: it finds processes that no file reme
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+
+from skfleet.polling import wait_until
+from skfleet.pss import pss_bytes
 
 MARK = "SKFLEET_LOCAL_RUN"
 VM_MARK = "SKFLEET_LOCAL_VM"
@@ -158,7 +162,7 @@ def end(find: Callable[[], Iterable[Process]], grace_s: float) -> int:
             process.signal(signal.SIGTERM)
             process.signal(signal.SIGCONT)  # a stopped process would not hear it
         told |= running
-        _wait(running, min(deadline, time.monotonic() + _LOOK_AGAIN_S))
+        _wait(running, min(deadline - time.monotonic(), _LOOK_AGAIN_S))
     return kill(find)
 
 
@@ -173,7 +177,7 @@ def kill(find: Callable[[], Iterable[Process]], patience_s: float = 10.0) -> int
         for process in running:
             process.signal(signal.SIGKILL)
         killed |= running
-        _wait(running, min(deadline, time.monotonic() + _LOOK_AGAIN_S))
+        _wait(running, min(deadline - time.monotonic(), _LOOK_AGAIN_S))
     return len(killed)
 
 
@@ -182,24 +186,17 @@ def _running(find: Callable[[], Iterable[Process]]) -> set[Process]:
     return {process for process in find() if process.alive()}
 
 
-def _wait(processes: Iterable[Process], until: float) -> None:
-    """Until they have ended, or the time has come."""
-    while time.monotonic() < until:
+def _wait(processes: Iterable[Process], timeout_s: float) -> None:
+    """Until they have ended, or the time is over."""
+
+    def have_ended() -> bool:
         reap()
-        if not any(process.alive() for process in processes):
-            return
-        time.sleep(_POLL_S)
+        return not any(process.alive() for process in processes)
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(have_ended, timeout_s, "the end of processes", interval_s=_POLL_S)
 
 
 def pss_mib(processes: Iterable[Process]) -> float:
     """Proportional memory of the processes, in MiB; those that ended or hide it count nothing."""
-    total = 0
-    for process in processes:
-        try:
-            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(
-            int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-        )
-    return round(total / 1024, 1)
+    return round(pss_bytes([process.pid for process in processes], skip_missing=True) / 2**20, 1)

@@ -7,7 +7,6 @@ unix sockets when its path is too long for them.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shlex
 import shutil
@@ -20,8 +19,10 @@ from pathlib import Path
 
 import msgspec
 
+from skfleet import documents
 from skfleet.documents.edge import Listeners
 from skfleet.errors import ConfigurationError, Refused, SkfleetError
+from skfleet.files import replace_file
 from skfleet_local.addresses import Addresses
 from skfleet_local.processes import Process
 
@@ -165,7 +166,7 @@ class Run:
     @property
     def short_directory(self) -> Path:
         """Where sockets are when the run directory is deep; nobody else's, made when first needed."""
-        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:10]
+        digest = documents.sha256(os.fsencode(self.root))[:10]
         base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         if len(os.fsencode(base)) > 40:
             base = Path("/tmp")  # noqa: S108 - the name below it is made with mode 0700 and checked
@@ -187,7 +188,9 @@ class Run:
 
     def write_state(self, state: State) -> None:
         """Remember."""
-        write_file(self.state_file, msgspec.json.format(msgspec.json.encode(state), indent=2))
+        replace_file(
+            self.state_file, msgspec.json.format(msgspec.json.encode(state), indent=2), mode=0o600
+        )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -288,17 +291,3 @@ def current() -> Run:
     """The run that commands are about."""
     named = os.environ.get("SKFLEET_RUN_DIR")
     return Run(Path(named).resolve() if named else repository() / ".skfleet" / "run")
-
-
-def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file at once: readers see the old or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

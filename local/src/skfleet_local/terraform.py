@@ -6,10 +6,10 @@ stand-ins: whatever this can make, Terraform can.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from google.api_core import exceptions as api
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import storage
 
 from skfleet import documents
@@ -165,18 +165,13 @@ def _storage(addresses: Addresses, token: str) -> Any:
 def _bucket(addresses: Addresses, token: str) -> None:
     client = _storage(addresses, token)
     # The server behind the proxy may still be starting.
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client.get_bucket(BUCKET, timeout=5, retry=None)
-            return
-        except api.NotFound:
-            client.create_bucket(BUCKET, location="US-CENTRAL1", timeout=5)
-            return
-        except api.ServiceUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    starting = Retry(
+        if_exception_type(api.ServiceUnavailable), initial=0.1, maximum=0.1, timeout=10
+    )
+    try:
+        client.get_bucket(BUCKET, timeout=5, retry=starting)
+    except api.NotFound:
+        client.create_bucket(BUCKET, location="US-CENTRAL1", timeout=5)
 
 
 def _environment(addresses: Addresses, token: str, audience: str) -> None:

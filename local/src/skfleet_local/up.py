@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ from skfleet.artifacts.signing import Trust
 from skfleet.declared import read_edge
 from skfleet.documents.edge import EDGE, Edge
 from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet.polling import wait_until
 from skfleet_local import (
     certificates,
     client,
@@ -181,17 +183,25 @@ class Up:
         ]
 
     def _wait_for(self, name: str, ready: Callable[[], object]) -> None:
-        deadline = time.monotonic() + READY_S
+        process = self.state.processes[name]
         reason = ""
-        while time.monotonic() < deadline and self.state.processes[name].alive():
+
+        def has_ended_or_answers() -> bool:
+            nonlocal reason
+            if not process.alive():
+                reason = "it ended"
+                return True
             try:
                 ready()
-                return
+                reason = ""
             except (requests.RequestException, envoy_admin.AdminUnavailable) as error:
                 reason = str(error)
-            time.sleep(0.05)
-        if not self.state.processes[name].alive():
-            reason = "it ended"
+            return not reason
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(has_ended_or_answers, READY_S, f"the {name} process", interval_s=0.05)
+        if not reason:
+            return
         tail = logs.tail(self.run.log(name), 15)
         raise SkfleetError(
             f"The {name} process does not come up: {reason}.\n{tail}",
@@ -204,22 +214,27 @@ class Up:
         addresses = self.state.addresses
         policy = self.edge.health_checks.liveness
         session = client.session()
-        began = time.monotonic()
-        patience_s = LIVE_S
         live: set[str] = set()
         vms: list[dict[str, str]] = []
-        while time.monotonic() - began < patience_s:
+
+        def read_target() -> int:
             fleet = session.get(f"{addresses.admin_url}/fleet", timeout=5).json()
-            vms, target = fleet["vms"], sum(fleet["target_sizes"].values())
-            patience_s = LIVE_S + LIVE_VM_S * target
+            vms[:] = fleet["vms"]
+            return int(sum(fleet["target_sizes"].values()))
+
+        def all_are_live() -> bool:
+            target = read_target()
             for vm in vms:
                 url = f"http://{vm['address']}:{self.edge.listeners.health.port}{policy.path}"
                 if vm["name"] not in live and _answers(session, url):
                     live.add(vm["name"])
                     self.say(f"live     {vm['name']} in {vm['zone']} on {vm['address']}")
-            if len(vms) == target and live >= {vm["name"] for vm in vms}:
-                return
-            time.sleep(0.2)
+            return len(vms) == target and live >= {vm["name"] for vm in vms}
+
+        patience_s = LIVE_S + LIVE_VM_S * read_target()
+        with contextlib.suppress(TimeoutError):
+            wait_until(all_are_live, patience_s, "live VMs", interval_s=0.2)
+            return
         late = sorted({vm["name"] for vm in vms} - live)
         said = "\n".join(
             f"--- {path}\n{logs.tail(path, 15)}"

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from skfleet import documents
 from skfleet.errors import SkfleetError
+from skfleet.polling import repeat_every
 from skfleet_local import client, envoy_admin, logs, status
 from skfleet_local.accounts import ACCOUNTS
 from skfleet_local.addresses import Addresses
@@ -258,10 +259,8 @@ def _sentence(error: Exception) -> str:
 
 def looks(watch: Watch, interval_s: float) -> Iterator[Look]:
     """One look each interval, for ever; a slow look makes the next one later, never two at once."""
-    while True:
-        began = time.monotonic()
+    for _ in repeat_every(interval_s):
         yield watch.look()
-        time.sleep(max(0.0, began + interval_s - time.monotonic()))
 
 
 def show(run: Run, interval_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The few REST calls of `doctor` and `ssh` to Google's APIs, and what can go wrong with them."""
+"""The few REST calls of `doctor` and `ssh` to Google's APIs, and where."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import google.auth
-import google.auth.exceptions
-import google.auth.transport.requests
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
-from skfleet.errors import ConfigurationError, SkfleetError
+from skfleet.errors import ConfigurationError
+from skfleet_operator import google_rest
+from skfleet_operator.google_rest import SCOPE, TRANSIENT, call
 
-# The first is the one that all these APIs take; the second names a person by their e-mail address.
-SCOPES = (
-    "https://www.googleapis.com/auth/cloud-platform",
-    "https://www.googleapis.com/auth/userinfo.email",
-)
+# The second names a person by their e-mail address.
+SCOPES = (SCOPE, "https://www.googleapis.com/auth/userinfo.email")
 
+PATIENCE_S = 5.0  # for each call: there are many, and somebody waits
 # Every one can be replaced by --endpoint: a private address, a proxy, an emulator.
 ENDPOINTS: Mapping[str, str] = {
     "compute": "https://compute.googleapis.com/compute/v1",
@@ -55,24 +50,6 @@ def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
             )
         endpoints[service] = url
     return endpoints
-
-
-class CallFailed(SkfleetError):
-    """Google answered with an error, or not at all."""
-
-
-class NotAllowed(CallFailed):
-    """The caller lacks the permission."""
-
-
-class ApiOff(NotAllowed):
-    """The API is not enabled in the project that the call counts against; `service` names it."""
-
-    service = ""
-
-
-class NotThere(CallFailed):
-    """There is no such resource."""
 
 
 class Cloud(Protocol):
@@ -115,7 +92,7 @@ class RestCloud:
         self, service: str, path: str, body: dict[str, Any] | None, **params: str
     ) -> dict[str, Any]:
         self._forget(service)
-        return self._call("POST", service, path, json=body, params=params)
+        return self._call("POST", service, path, body, params)
 
     def delete(self, service: str, path: str) -> None:
         self._forget(service)
@@ -125,56 +102,27 @@ class RestCloud:
         """What a change may have made untrue."""
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] != service}
 
-    def _call(self, method: str, service: str, path: str, **how: Any) -> dict[str, Any]:
+    def _call(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        transient, patience_s = TRANSIENT, PATIENCE_S
+        if service == "oslogin":  # its changes can be repeated, and it answers 409 to two at once
+            transient, patience_s = TRANSIENT | {409}, 3 * PATIENCE_S
         url = f"{self._endpoints[service].rstrip('/')}/{path}"
-        try:
-            response = self._session.request(method, url, timeout=self._timeout, **how)
-        except requests.RequestException as error:
-            raise CallFailed(f"Google cannot be reached: {error}.", where=url) from None
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise CallFailed(f"The credentials are refused: {error}.", where=url) from None
-        if response.status_code >= 400:
-            raise _failure(response, url)
-        try:
-            answer = response.json()
-        except ValueError:
-            raise CallFailed("The answer is not JSON.", where=url) from None
-        return answer if isinstance(answer, dict) else {}
-
-
-def authorize(endpoints: Mapping[str, str] = ENDPOINTS) -> tuple[requests.Session, Any]:
-    """A session with the default credentials, which tries again, and the credentials."""
-    try:
-        credentials, _ = google.auth.default(scopes=SCOPES)
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise ConfigurationError(
-            f"No credentials: {error}.",
-            where="GOOGLE_APPLICATION_CREDENTIALS",
-            hint="gcloud auth application-default login",
-        ) from None
-    session: requests.Session = google.auth.transport.requests.AuthorizedSession(credentials)
-    overloaded = [429, 500, 502, 503, 504]
-    reads = Retry(total=3, backoff_factor=0.5, status_forcelist=overloaded, raise_on_status=False)
-    # OS Login's changes can be repeated, and it answers 409 to two at once.
-    changes = Retry(
-        total=5, backoff_factor=0.5, status_forcelist=[409, *overloaded], raise_on_status=False,
-        allowed_methods=None,
-    )  # fmt: skip
-    session.mount("https://", HTTPAdapter(max_retries=reads))
-    session.mount(endpoints["oslogin"], HTTPAdapter(max_retries=changes))
-    return session, credentials
+        return call(
+            self._session, method, url, body, params,
+            timeout_s=self._timeout, patience_s=patience_s, transient=transient,
+        )  # fmt: skip
 
 
 def pages(cloud: Cloud, service: str, path: str, field: str, **params: str) -> Iterator[Any]:
     """All entries of a list that Google answers in pages."""
-    token = ""
-    while True:
-        more = {"pageToken": token} if token else {}
-        page = cloud.get(service, path, **params, **more)
-        yield from page.get(field, [])
-        token = page.get("nextPageToken", "")
-        if not token:
-            return
+    return google_rest.pages(lambda more: cloud.get(service, path, **params, **more), field)
 
 
 def path(*parts: str) -> str:
@@ -185,21 +133,3 @@ def path(*parts: str) -> str:
 def last(link: str) -> str:
     """The name at the end of a self link."""
     return link.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _failure(response: requests.Response, url: str) -> CallFailed:
-    """The failure that an answer states: {"error": {"message", "details": [{"reason", "metadata"}]}}."""
-    try:
-        error = response.json()["error"]
-        message = str(error["message"])
-        details = [item for item in error.get("details", []) if isinstance(item, dict)]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, details = response.text[:200], []
-    text = f"Google answered {response.status_code}: {message}"
-    for detail in details:
-        if detail.get("reason") == "SERVICE_DISABLED":
-            off = ApiOff(text, where=url)
-            off.service = str(detail.get("metadata", {}).get("service", ""))
-            return off
-    kind = {401: NotAllowed, 403: NotAllowed, 404: NotThere}.get(response.status_code, CallFailed)
-    return kind(text, where=url)

@@ -20,7 +20,9 @@ from skfleet_testing.distributions import link, needed
 REPO = Path(__file__).parents[3]
 EXTRAS = {"image": ("serve", "runtime"), "build": ("serve", "models", "onnx")}  # requirements/*.in
 # By environment, the modules and packages that it must import.
-SHARED = ("artifacts", "declared", "documents", "errors", "files", "settings", "state")
+SHARED = (
+    "artifacts", "declared", "documents", "errors", "files", "polling", "pss", "settings", "state",
+)  # fmt: skip
 IMPORTED = {
     "image": ("vm", "ansible_data", "serving.application", "serving.gunicorn", *SHARED),
     "build": ("serving", "backends", "allocator", *SHARED),

@@ -12,6 +12,7 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
+from skfleet_operator import cloud as cloud_module
 from skfleet_operator.cloud import RestCloud
 from skfleet_operator.doctor.access import BAKE_PERMISSIONS
 from skfleet_operator.doctor.target import Target
@@ -87,7 +88,8 @@ class Google(BaseAdapter):
 
 
 @pytest.fixture
-def google() -> Google:
+def google(monkeypatch: pytest.MonkeyPatch) -> Google:
+    monkeypatch.setattr(cloud_module, "PATIENCE_S", 0.0)
     return Google()
 
 

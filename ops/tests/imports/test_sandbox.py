@@ -12,7 +12,6 @@ import re
 import resource
 import subprocess
 import sys
-import time
 import tracemalloc
 import warnings
 import zipfile
@@ -30,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import all_estimators
 
 from skfleet.errors import IntegrityError, Refused, SkfleetError
+from skfleet.polling import wait_until
 from skfleet_operator.imports import parent, sandbox, scan
 from skfleet_operator.imports.archive import check
 from skfleet_operator.imports.importing import unpickle
@@ -286,11 +286,7 @@ def test_process_ends_with_its_parent() -> None:
         pid = int(operator.stdout.readline().split()[0])
         assert Path(f"/proc/{pid}").exists()
         operator.kill()
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError("the process outlived its parent")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "the process's end after its parent's")
 
 
 def test_archive_that_unpacks_to_more_is_refused() -> None:

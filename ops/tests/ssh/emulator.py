@@ -7,7 +7,6 @@ guest agent does.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from skfleet import documents
 from skfleet_testing import discovery
 
 ANSWERS = Path(__file__).resolve().parents[3] / "playbooks/tests/answers"
@@ -101,7 +101,7 @@ class Google:
             return {}
         if not re.fullmatch(r"ssh-ed25519 AAAA[A-Za-z0-9+/]{64} skfleet", body["key"]):
             raise Refused(400, "Key must be a valid SSH public key.")
-        fingerprint = hashlib.sha256(body["key"].encode()).hexdigest()
+        fingerprint = documents.sha256(body["key"].encode())
         new = {
             **body,
             "fingerprint": fingerprint,

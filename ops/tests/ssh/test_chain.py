@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from skfleet.polling import wait_until
+
 from .conftest import DEPLOYER, Skfleet
 from .emulator import ANSWERS, PROJECT, Google
 
@@ -147,11 +149,12 @@ def vm(google: Google, url: str) -> Iterator[Vm]:
         process = subprocess.Popen(
             ["unshare", "--mount", "--propagation=private", "sh", "-c", mounts], stderr=log
         )
-    deadline = time.monotonic() + 10
-    while "listening" not in made.log:
+
+    def listens() -> bool:
         assert process.poll() is None, made.log
-        assert time.monotonic() < deadline, made.log
-        time.sleep(0.02)
+        return "listening" in made.log
+
+    wait_until(listens, 10, lambda: f"sshd ({made.log})", interval_s=0.02)
     yield made
     process.send_signal(signal.SIGTERM)
     process.wait(10)

@@ -6,6 +6,7 @@ emulator that lives as long as the journey: without a named endpoint every reque
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -25,6 +26,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+from skfleet.polling import wait_until
+from skfleet_operator.ports import free_ports
 
 from .journeys import REMOVED, Journey, Step
 
@@ -115,9 +119,7 @@ def endpoint(project: str, journal: Path, fresh: bool = False) -> Iterator[Endpo
 
     from .emulator.__main__ import variables  # imports the discovery documents' package
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     process = subprocess.Popen(
         [sys.executable, "-m", "apply.emulator", "serve", "--port", str(port),
          "--project", project, "--journal", str(journal), *(["--fresh-project"] if fresh else [])],
@@ -133,13 +135,16 @@ def endpoint(project: str, journal: Path, fresh: bool = False) -> Iterator[Endpo
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
+    def has_ended_or_listens() -> bool:
+        if process.poll() is None:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
+        return True
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(
+            has_ended_or_listens, timeout_s, "the emulator", interval_s=0.05, ignore=(OSError,)
+        )
+        if process.poll() is None:
             return
     raise JourneyFailed(
         "The emulator did not start. Run `python -m apply.emulator serve` to see why."

@@ -6,9 +6,7 @@ that what is there and verifies needs no network. A file or directory appears wh
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from skfleet import documents
@@ -18,6 +16,7 @@ from skfleet.artifacts.store import Store, crc32c
 from skfleet.documents.manifest import FILE_NAME, Manifest
 from skfleet.documents.release import Pin
 from skfleet.errors import IntegrityError, SkfleetError
+from skfleet.files import new_directory, replace_file
 
 
 def fetch_object(store: Store, pin: Pin, cache: Path) -> Path:
@@ -27,10 +26,10 @@ def fetch_object(store: Store, pin: Pin, cache: Path) -> Path:
     signed = store.check_signature(pin.uri + SUFFIX, {WHOLE: pin.sha256}, signature)
     path.parent.mkdir(parents=True, exist_ok=True)
     if signed is not None:
-        _write_whole(signature, signed)
+        replace_file(signature, signed, mode=0o644, durable=True)
     if path.exists() and documents.sha256(path.read_bytes()) == pin.sha256:
         return path
-    _write_whole(path, store.read_pin(pin))
+    replace_file(path, store.read_pin(pin), mode=0o644, durable=True)
     return path
 
 
@@ -59,10 +58,7 @@ def fetch_model(
         _check_model(store, uri, directory, digest)
         return directory
     manifest = documents.read(Manifest, manifest_bytes, where=uri)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=directory.parent))
-    try:
-        partial.chmod(0o755)
+    with new_directory(directory) as partial:
         root = uri.rsplit("/", 1)[0]
         for entry in manifest.files:
             data = store.read(f"{root}/{entry.name}").data
@@ -72,15 +68,12 @@ def fetch_model(
                     where=f"{root}/{entry.name}",
                     hint="Publish the model again and create a new release.",
                 )
-            _write_whole(partial / entry.name, data)
-        _write_whole(partial / FILE_NAME, manifest_bytes)
+            replace_file(partial / entry.name, data, mode=0o644, durable=True)
+        replace_file(partial / FILE_NAME, manifest_bytes, mode=0o644, durable=True)
         verify_files(partial, manifest)
         _check_model(store, uri, partial, digest)
         if directory.exists():
             shutil.rmtree(directory)  # it was there and did not verify
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return directory
 
 
@@ -96,7 +89,7 @@ def _check_model(store: Store, uri: str, directory: Path, digest: str) -> None:
     address = uri.rsplit("/", 1)[0] + "/" + MODEL_SIGNATURE
     signed = store.check_signature(address, model_resources(manifest, digest), path)
     if signed is not None and not (path.exists() and path.read_bytes() == signed):
-        _write_whole(path, signed)
+        replace_file(path, signed, mode=0o644, durable=True)
 
 
 def _verifies(directory: Path, digest: str) -> bool:
@@ -106,17 +99,3 @@ def _verifies(directory: Path, digest: str) -> bool:
     except (SkfleetError, OSError):
         return False
     return found == digest
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:16]}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -11,7 +11,6 @@ directory (SKFLEET_TRUSTED_KEYS). Without a key there, signatures are not looked
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from skfleet import documents
 from skfleet.errors import ConfigurationError, IntegrityError
 
 SUFFIX = ".sig"
@@ -180,7 +180,7 @@ _SIGN_HINT = (
 
 def _statement(name: str, resources: Resources) -> dict[str, Any]:
     ordered = sorted(resources.items())
-    whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in ordered)).hexdigest()
+    whole = documents.sha256(b"".join(bytes.fromhex(digest) for _, digest in ordered))
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": whole}}],
@@ -209,4 +209,4 @@ def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     pem = key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return hashlib.sha256(pem).hexdigest()
+    return documents.sha256(pem)

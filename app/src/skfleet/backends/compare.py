@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # NumPy is imported where it is needed: an image's own service has none.
@@ -17,6 +17,39 @@ def same_label(got: Any, wanted: Any, tolerance: float) -> bool:
     if type(wanted) is float:
         return bool(abs(got - wanted) <= tolerance * max(1.0, abs(wanted)))
     return type(got) is type(wanted) and bool(got == wanted)
+
+
+def find_wrong_row(
+    body: Any, expected: Mapping[int, tuple[Any, Sequence[float]]], tolerance: float
+) -> str:
+    """Why a V1 response is not the answer to known rows; empty where it is right.
+
+    `expected`: row number → label (or number, or several) and probabilities (none of a regressor), in the
+    order in which the rows were asked.
+    """
+    if not isinstance(body, Mapping):
+        return "the body is not a JSON object"
+    labels = body.get("predictions")
+    probabilities = body.get("probabilities") or [[] for _ in expected]
+    if not isinstance(labels, list) or len(labels) != len(expected):
+        return f"{len(expected)} rows give predictions {str(labels)[:100]}"
+    if not isinstance(probabilities, list) or len(probabilities) != len(expected):
+        return f"{len(expected)} rows give probabilities {str(probabilities)[:100]}"
+    answers = zip(expected.items(), labels, probabilities, strict=True)
+    for (number, (label, wanted)), got, given in answers:
+        if not is_same_json(got, label, tolerance):
+            return f"row {number} gives {got}, not {label}"
+        if not is_same_json(given, wanted, tolerance):
+            return f"row {number} gives probabilities {given}, not {wanted}"
+    return ""
+
+
+def is_same_json(got: Any, wanted: Any, tolerance: float) -> bool:
+    """As `same_label`, of a value from outside, which may have any type."""
+    try:
+        return same_label(got, wanted, tolerance)
+    except TypeError:  # neither a list nor a number
+        return False
 
 
 def first_difference(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
+from skfleet.pss import pss_bytes
+
 UNIT = "skfleet.service"
-_KIB = 1024
 
 
 def service_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -30,18 +30,6 @@ def _processes(proc: Path) -> int | None:
     master = os.getppid()
     try:
         children = (proc / str(master) / "task" / str(master) / "children").read_text().split()
-        return processes_bytes(proc, [master, *map(int, children)])
+        return pss_bytes([master, *map(int, children)], proc=proc)
     except (OSError, ValueError):
         return None
-
-
-def processes_bytes(proc: Path, pids: Sequence[int]) -> int:
-    """Bytes of these processes, what they share counted once; raises OSError for one that is gone."""
-    return sum(_pss(proc / str(pid)) for pid in pids)
-
-
-def _pss(process: Path) -> int:
-    for line in (process / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * _KIB
-    return 0

@@ -13,9 +13,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-from skfleet.serving.memory import processes_bytes
+from skfleet.pss import pss_bytes
 
 
 def main(workers: int, without: list[str]) -> None:
@@ -62,7 +61,7 @@ def _weigh(workers: int, prove: Callable[[], object]) -> int:
             os.close(reading)
             if not proven:
                 sys.exit("A worker ended while it proved the models.")
-        return processes_bytes(Path("/proc"), [os.getpid(), *children])
+        return pss_bytes([os.getpid(), *children])
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)

@@ -15,13 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from skfleet import documents, files
+from skfleet import documents
 from skfleet.artifacts.directory import read_manifest
 from skfleet.artifacts.fetch import fetch_object, model_resources
 from skfleet.artifacts.signing import MODEL_SIGNATURE, SUFFIX, WHOLE, Trust
 from skfleet.artifacts.store import Store
 from skfleet.documents.release import Release
 from skfleet.errors import ConfigurationError, IntegrityError, SkfleetError
+from skfleet.files import replace_file
 from skfleet.vm import fallback, playbook, source
 from skfleet.vm.converge import Converge, step, tell
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
@@ -61,7 +62,7 @@ def bake(converge: Converge, directory: Path) -> Release:
             unpack(fetch_object(Store(trust=trust), release.bundle, host.cache), scratch / "bundle")
         playbook.run(host, scratch / "bundle", converge.variables(found, "stage"), tell)
         if without_bucket is not None:
-            files.replace(host.fallback, documents.write(without_bucket))
+            replace_file(host.fallback, documents.write(without_bucket), mode=0o644, durable=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         # An installed build needs its tar no more, and an image is paid for by its size.

@@ -25,9 +25,10 @@ from typing import Any
 
 import msgspec
 
-from skfleet import documents, files, state
+from skfleet import documents, state
 from skfleet.documents.release import Release
 from skfleet.errors import SkfleetError, StoreUnavailable
+from skfleet.files import replace_file
 from skfleet.settings import Settings, release_settings
 from skfleet.vm import fallback, lock, log, metadata, playbook, source
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host, checked_environment
@@ -223,7 +224,7 @@ class Converge:
                 bundle = fetch_object(store, release.bundle, self.host.cache)
                 admitted = self.host.identity / "environment.json"
                 if not admitted.exists():
-                    files.replace(admitted, documents.write(found.environment))
+                    replace_file(admitted, documents.write(found.environment), mode=0o644)
                 self._play(bundle, variables)
                 self._write_state(release.id, stale=True, reason=reason)
         except (SkfleetError, OSError) as error:

@@ -21,9 +21,10 @@ from typing import Any
 import msgspec
 import requests
 
-from skfleet import documents, files
+from skfleet import documents
 from skfleet.documents.environment import Environment
 from skfleet.errors import DocumentError, SkfleetError, StoreUnavailable
+from skfleet.files import replace_file
 from skfleet.settings import Settings
 from skfleet.vm import log, metadata
 from skfleet.vm.host import DEFAULT_DIRECTORY, Host
@@ -75,7 +76,7 @@ def refresh(directory: Path, wanted: list[Source]) -> RefreshState:
             data = source.fetch()
             changed = _differs(directory / source.file, data)
             if changed:
-                files.replace(directory / source.file, data)
+                replace_file(directory / source.file, data, mode=0o644)
         except (SkfleetError, OSError) as error:
             message = error.message if isinstance(error, SkfleetError) else str(error)
             after = msgspec.structs.replace(before, tried_at=now, error=message)
@@ -84,7 +85,7 @@ def refresh(directory: Path, wanted: list[Source]) -> RefreshState:
             after = SourceState(tried_at=now, fresh_at=now, changed_at=changed_at)
         result[source.file] = after
     state = RefreshState(sources=result)
-    files.replace(directory / STATE, documents.write(state))
+    replace_file(directory / STATE, documents.write(state), mode=0o644)
     return state
 
 

@@ -5,7 +5,6 @@ Published forms: OAuth 2.0 for service accounts, OpenID Connect ID tokens, 'Sign
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from skfleet import documents
 from skfleet_local import keys
 from skfleet_local.accounts import BY_EMAIL, Account
 from skfleet_local.run import Run
@@ -162,7 +162,7 @@ class Tokens:
     def _decode(self, token: str, **options: Any) -> dict[str, Any]:
         """Verify once; the same token again, for the same question, costs a dictionary look-up."""
         question = repr([options.get(name) for name in ("audience", "issuer", "algorithms")])
-        digest = hashlib.sha256(f"{question}{token}".encode()).hexdigest()
+        digest = documents.sha256(f"{question}{token}".encode())
         claims = self._checked.get(digest)
         if claims is None:
             try:

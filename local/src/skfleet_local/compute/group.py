@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from skfleet.documents.edge import Edge, HealthCheck
+from skfleet.files import replace_file
 from skfleet_local import envoy, processes
 from skfleet_local.accounts import BY_EMAIL, FLEET
 from skfleet_local.addresses import Addresses
@@ -30,7 +31,7 @@ from skfleet_local.compute.cpu import CpuMeter
 from skfleet_local.compute.model import Instance, Resources
 from skfleet_local.compute.operations import timestamp
 from skfleet_local.hosts.vm import HostVm
-from skfleet_local.run import Run, write_file
+from skfleet_local.run import Run
 from skfleet_local.vm import Vm
 from skfleet_operator.instance_group import decisions
 from skfleet_operator.instance_group.autoscaler import Autoscaling
@@ -71,14 +72,14 @@ class ControlLoop:
         self._scaling = Autoscaling(self.resources, self.time_scale, CpuMeter(self.run.root))
 
     async def loop(self) -> None:
-        """For ever."""
+        """Until somebody deletes the fleet's directory, which this would make again."""
         for instance in self.resources.instances.values():
             await self.open_metadata(instance)
             if instance.phase == "run":
                 self._probe(instance)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._cancel)
-            while True:
+            while self.run.root.is_dir():
                 processes.reap()
                 self.tick(time.time())
                 await self._share_out()
@@ -117,7 +118,7 @@ class ControlLoop:
         """Write what changed."""
         data = self.resources.encode()
         if data != self._saved:
-            write_file(self.run.compute_file, data)
+            replace_file(self.run.compute_file, data, mode=0o600)
             self._saved = data
 
     def policy(self, group: str) -> HealthCheck | None:

@@ -7,13 +7,13 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skfleet.errors import SkfleetError
+from skfleet.polling import wait_until
 from skfleet_local import status
 from skfleet_local.demo.report import Report
 from skfleet_local.run import Run
@@ -90,14 +90,16 @@ class Fleet:
         self, what: str, condition: Callable[[list[dict[str, Any]]], bool], seconds: float
     ) -> bool:
         """Look until the condition holds for the VMs; False after `seconds`."""
-        end = time.monotonic() + seconds
-        while True:
-            vms = self.status()
-            if condition(vms):
-                return True
-            if time.monotonic() > end:
-                self.report.say(f"    waited {seconds:.0f} s for: {what}")
-                for vm in vms:
-                    self.report.say("      " + json.dumps(vm)[:300])
-                return False
-            time.sleep(0.5)
+        seen: list[dict[str, Any]] = []
+
+        def holds() -> bool:
+            seen[:] = self.status()
+            return condition(seen)
+
+        try:
+            return wait_until(holds, seconds, what, interval_s=0.5)
+        except TimeoutError as late:
+            self.report.say(f"    {late}")
+            for vm in seen:
+                self.report.say("      " + json.dumps(vm)[:300])
+            return False

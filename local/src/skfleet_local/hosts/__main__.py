@@ -23,12 +23,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skfleet.errors import Refused, SkfleetError
+from skfleet.files import replace_file
 from skfleet_local import processes
 from skfleet_local.hosts import base, host, network
 from skfleet_local.hosts.host import Host
 from skfleet_local.hosts.machine import SHUTDOWN_S
 from skfleet_local.hosts.network import directory
-from skfleet_local.run import claim, remove, write_file
+from skfleet_local.run import claim, remove
 
 
 def marks(name: str) -> dict[str, str]:
@@ -102,7 +103,7 @@ def _write_for_others() -> None:
     script.chmod(0o755)
     hosts = [Host.read(path.parent) for path in directory().glob("*/host.json")]
     lines = [f"{found.address},{found.name} {found.public_key}\n" for found in hosts]
-    write_file(directory() / "known_hosts", "".join(lines).encode(), 0o644)
+    replace_file(directory() / "known_hosts", "".join(lines).encode(), mode=0o644)
 
 
 @contextlib.contextmanager

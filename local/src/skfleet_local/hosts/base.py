@@ -6,13 +6,13 @@ Hosts see no package archive, so what the roles install is in it already; the ro
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from skfleet import documents
 from skfleet.errors import SkfleetError
 from skfleet_local.hosts import needs
 
@@ -54,7 +54,7 @@ def ensure() -> Path:
     needs.require()
     CACHE.mkdir(parents=True, exist_ok=True)
     recipe = repr((needs.suite(), _PACKAGES, _FILES, _MASKED))
-    target = CACHE / f"{needs.suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    target = CACHE / f"{needs.suite()}-{documents.sha256(recipe.encode())[:12]}"
     with (CACHE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():

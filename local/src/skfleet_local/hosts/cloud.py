@@ -30,6 +30,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from skfleet.errors import SkfleetError
+from skfleet.polling import wait_until
 from skfleet_local import client, keys, processes, terraform
 from skfleet_local.accounts import (
     ACCOUNTS,
@@ -106,11 +107,10 @@ def up() -> None:
         serving = [sys.executable, "-m", __spec__.name, "serve"]
         environment["SKFLEET_HOSTS"] = str(directory())
         processes.spawn(serving, environment, run.log("cloud"))
-        deadline = time.monotonic() + READY_S
-        while not _answers():
-            if time.monotonic() > deadline:
-                raise SkfleetError("The hosts' cloud does not answer.", where=str(run.log("cloud")))
-            time.sleep(0.1)
+        try:
+            wait_until(_answers, READY_S, "the hosts' cloud")
+        except TimeoutError as late:
+            raise SkfleetError(str(late), where=str(run.log("cloud"))) from None
     token = client.access_token(run, ACCOUNTS["terraform"])
     terraform.apply_artifacts(ADDRESSES, token)
 

@@ -8,18 +8,18 @@ var/log/         its console
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from skfleet import documents
 from skfleet.errors import SkfleetError
+from skfleet.polling import wait_until
 from skfleet_local import processes
 from skfleet_local.hosts import base, network
 from skfleet_local.processes import Process
@@ -98,7 +98,7 @@ class Host:
     @property
     def group(self) -> str:
         """Name of its control groups."""
-        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:8]
+        digest = documents.sha256(os.fsencode(self.directory))[:8]
         return f"skfleet-{digest}-{self.name}"
 
     @property
@@ -137,19 +137,20 @@ class Host:
 
     def wait(self, until: float = BOOT_S) -> None:
         """Until sshd answers; raises SkfleetError with the console's last lines."""
-        deadline = time.monotonic() + until
-        while time.monotonic() < deadline:
-            done = subprocess.run(
-                [*ssh(self.address), "true"], capture_output=True, text=True, check=False
-            )
-            if done.returncode == 0:
-                return
-            time.sleep(0.1)
-        said = self.console.read_text(errors="replace")[-1500:] if self.console.exists() else ""
-        raise SkfleetError(
-            f"Host {self.name} does not answer within {until:.0f} s: {done.stderr.strip()}\n{said}",
-            where=str(self.console),
-        )
+        error = ""
+
+        def answers() -> bool:
+            nonlocal error
+            command = [*ssh(self.address), "true"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            error = done.stderr.strip()
+            return done.returncode == 0
+
+        try:
+            wait_until(answers, until, f"sshd of host {self.name}")
+        except TimeoutError as late:
+            said = self.console.read_text(errors="replace")[-1500:] if self.console.exists() else ""
+            raise SkfleetError(f"{late} {error}\n{said}", where=str(self.console)) from None
 
 
 def make(directory: Path, name: str, address: str, layers: list[Path], authorized: str) -> Host:

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from skfleet.polling import repeat_every, wait_until
 from skfleet_local.hosts import base, network
 from skfleet_local.hosts.host import Host
 
@@ -70,14 +72,15 @@ def _run(host: Host, groups: list[Path], stopping: list[float]) -> int:
     # nspawn hands none of this to the init; the mark lets `down` find it.
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_entering(groups)) as child:
         pressed = 0.0
-        while child.poll() is None:
+        for _ in repeat_every(0.05):
+            if child.poll() is not None:
+                break
             now = time.monotonic()
             if stopping and now - stopping[0] > SHUTDOWN_S:
                 child.kill()
             elif stopping and now - pressed > _PRESS_AGAIN_S:
                 _press(child.pid)
                 pressed = now
-            time.sleep(0.05)
         return child.returncode
 
 
@@ -108,15 +111,16 @@ def _groups(host: Host) -> list[Path]:
 
 
 def _remove(groups: list[Path]) -> None:
+    def is_gone(group: Path) -> bool:
+        folders = sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True)
+        for folder in (*folders, group):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return not group.exists()
+
     for group in groups:
-        for _ in range(20):  # members that were killed leave a moment later
-            folders = sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True)
-            for folder in (*folders, group):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-            if not group.exists():
-                break
-            time.sleep(0.05)
+        with contextlib.suppress(TimeoutError):  # members that were killed leave a moment later
+            wait_until(partial(is_gone, group), 1.0, "its processes", interval_s=0.05)
 
 
 if __name__ == "__main__":

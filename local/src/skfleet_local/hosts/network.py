@@ -6,11 +6,11 @@ control groups.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from pathlib import Path
 
+from skfleet import documents
 from skfleet_local.addresses import Addresses
 from skfleet_local.run import repository
 
@@ -28,9 +28,7 @@ def directory() -> Path:
 
 def path() -> Path:
     """The namespace."""
-    return (
-        Path("/run/netns") / f"skfleet-{hashlib.sha256(os.fsencode(directory())).hexdigest()[:8]}"
-    )
+    return Path("/run/netns") / f"skfleet-{documents.sha256(os.fsencode(directory()))[:8]}"
 
 
 def up() -> None:

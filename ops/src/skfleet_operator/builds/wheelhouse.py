@@ -24,6 +24,7 @@ from skfleet import declared, documents
 from skfleet.documents.edge import EDGE
 from skfleet.documents.slo import SLO
 from skfleet.errors import ConfigurationError
+from skfleet.files import replacement
 from skfleet.vm.platform import host_tags
 
 PINS = Path("requirements/app.txt")
@@ -80,11 +81,8 @@ def build(repo: Path, output: Path, pins: Path = PINS) -> Wheelhouse:
         requirements += (
             f"skfleet=={version} \\\n    --hash=sha256:{documents.sha256(own.read_bytes())}\n"
         )
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(b"")
-        with partial.open("wb") as file:
+        with replacement(path, mode=0o644) as file:
             _write_tar(file, requirements, wheels)
-        partial.rename(path)
     return Wheelhouse(version, python, platform, path, extras)
 
 

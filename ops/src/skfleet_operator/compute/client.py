@@ -7,26 +7,23 @@ Google does them once, are tried again when the API cannot be reached or is over
 from __future__ import annotations
 
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-import google.auth.exceptions
 import msgspec
 import requests
 
 from skfleet.errors import ConfigurationError
+from skfleet_operator import google_rest
 from skfleet_operator.compute.errors import (
-    ComputeForbidden,
     ComputeMissing,
     ComputeRefused,
-    ComputeUnavailable,
     DeadlinePassed,
     FingerprintChanged,
-    of_answer,
+    of_call,
     of_errors,
 )
 from skfleet_operator.compute.model import (
@@ -40,13 +37,9 @@ from skfleet_operator.compute.model import (
 )
 
 ENDPOINT = "https://compute.googleapis.com/compute/v1"
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-TIMEOUT_S = 30.0
 # `operations.wait` holds a call for up to two minutes.
 WAIT_TIMEOUT_S = 150.0
 OPERATION_S = 600.0
-ATTEMPTS = 6
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 T = TypeVar("T")
 
@@ -74,21 +67,7 @@ class Compute:
 
     @cached_property
     def _session(self) -> requests.Session:
-        if self._given is not None:
-            return self._given
-        import google.auth
-        from google.auth.transport.requests import AuthorizedSession
-
-        try:
-            credentials, _ = google.auth.default(scopes=[SCOPE])
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise ComputeUnavailable(
-                f"There are no credentials for Google: {error}",
-                where="GOOGLE_APPLICATION_CREDENTIALS",
-                hint='`gcloud auth application-default login`; locally eval "$(skfleet-local env)".',
-            ) from None
-        session: requests.Session = AuthorizedSession(credentials)
-        return session
+        return self._given if self._given is not None else google_rest.authorize()[0]
 
     # Groups
 
@@ -223,55 +202,20 @@ class Compute:
             raise of_errors(errors, where=url)
 
     def _pages(self, method: str, url: str, field: str) -> Iterable[dict[str, Any]]:
-        token = ""
-        while True:
-            params = {"pageToken": token} if token else {}
-            page = self._call(method, url, None, **params)
-            yield from page.get(field) or []
-            token = page.get("nextPageToken", "")
-            if not token:
-                return
+        return google_rest.pages(lambda more: self._call(method, url, None, **more), field)
 
     def _call(
         self, method: str, url: str, body: Mapping[str, Any] | None = None, **params: str
     ) -> dict[str, Any]:
-        pause = FIRST_PAUSE_S
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._once(method, url, body, params)
-            except ComputeUnavailable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            # Spread, so that many controllers do not come back together.
-            time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
-            pause = min(pause * 2, LONGEST_PAUSE_S)
-        raise AssertionError("unreachable")
-
-    def _once(
-        self, method: str, url: str, body: Mapping[str, Any] | None, params: Mapping[str, str]
-    ) -> dict[str, Any]:
-        timeout = WAIT_TIMEOUT_S if url.endswith("/wait") else TIMEOUT_S
+        timeout_s, patience_s = google_rest.TIMEOUT_S, google_rest.PATIENCE_S
+        if url.endswith("/wait"):  # one that breaks at its end is tried again, too
+            timeout_s, patience_s = WAIT_TIMEOUT_S, WAIT_TIMEOUT_S + patience_s
         try:
-            answer = self._session.request(method, url, json=body, params=params, timeout=timeout)
-        except requests.RequestException as error:
-            raise ComputeUnavailable(
-                f"Compute Engine cannot be reached: {type(error).__name__}.", where=url
-            ) from None
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise ComputeForbidden(
-                f"The credentials are refused: {error}.",
-                where=url,
-                hint="`gcloud auth application-default login`; for a workflow: `skfleet doctor`.",
-            ) from None
-        try:
-            document = answer.json()
-        except ValueError:
-            document = None
-        if answer.status_code >= 400:
-            raise of_answer(answer.status_code, document, url)
-        if not isinstance(document, dict):
-            raise ComputeRefused("The answer is no JSON object.", where=url)
-        return document
+            return google_rest.call(
+                self._session, method, url, body, params, timeout_s=timeout_s, patience_s=patience_s
+            )
+        except google_rest.CallFailed as error:
+            raise of_call(error) from None
 
 
 def _typed(document: Mapping[str, Any], kind: type[T]) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skfleet.errors import SkfleetError
+from skfleet_operator.google_rest import CallFailed, CredentialsRefused, Unavailable, reasons
 
 
 class ComputeRefused(SkfleetError):
@@ -60,26 +61,20 @@ _BY_STATUS: dict[int, type[ComputeRefused]] = {
     403: ComputeForbidden,
     404: ComputeMissing,
     412: FingerprintChanged,
-    429: ComputeUnavailable,
-    500: ComputeUnavailable,
-    502: ComputeUnavailable,
-    503: ComputeUnavailable,
 }
-# Too many calls a minute is refused with 403, too, and passes.
-_TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
 
 
-def of_answer(status: int, body: Any, where: str) -> ComputeRefused:
-    """The failure that an error answer states. Quotas, also those of calls a minute, come with 403."""
-    error = body.get("error", {}) if isinstance(body, Mapping) else {}
-    message = str(error.get("message") or f"Google answered {status}.")
-    reasons = {str(item.get("reason", "")) for item in error.get("errors", [])}
-    kind = _BY_STATUS.get(status, ComputeRefused)
-    if "quotaExceeded" in reasons:
+def of_call(failed: CallFailed) -> ComputeRefused:
+    """The failure that a call met, by name. Quotas, also those of calls a minute, come with 403."""
+    kind = _BY_STATUS.get(failed.status, ComputeRefused)
+    if "quotaExceeded" in reasons(failed.error):
         kind = QuotaExceeded
-    elif reasons & _TOO_FAST:
+    elif isinstance(failed, Unavailable):
         kind = ComputeUnavailable
-    return kind(_sentence(message), where=where, hint=_HINTS.get(kind, ""))
+    elif isinstance(failed, CredentialsRefused):
+        kind = ComputeForbidden
+    message = str(failed.error.get("message") or failed.message)
+    return kind(_sentence(message), where=failed.where, hint=failed.hint or _HINTS.get(kind, ""))
 
 
 def of_errors(errors: Sequence[Mapping[str, Any]], where: str) -> ComputeRefused:

@@ -14,10 +14,11 @@ import requests
 
 from skfleet.errors import SkfleetError
 from skfleet_operator.client.tokens import id_token, signed_jwt
-from skfleet_operator.cloud import Cloud, NotAllowed, NotThere, pages, path
+from skfleet_operator.cloud import Cloud, pages, path
 from skfleet_operator.doctor.policies import GITHUB
 from skfleet_operator.doctor.result import Result, fail, ok, warn
 from skfleet_operator.doctor.target import Target, describe, internal_backend, read_object
+from skfleet_operator.google_rest import NotAllowed, NotThere
 from skfleet_operator.ssh.login import require_login
 from skfleet_operator.ssh.oslogin import OsLogin, OsLoginFailed
 

@@ -11,16 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from skfleet_operator.cloud import (
-    ApiOff,
-    CallFailed,
-    Cloud,
-    NotAllowed,
-    NotThere,
-    last,
-    pages,
-    path,
-)
+from skfleet_operator.cloud import Cloud, last, pages, path
 from skfleet_operator.doctor import access
 from skfleet_operator.doctor.policies import REQUIRED_APIS, policies
 from skfleet_operator.doctor.result import Result, fail, ok, warn
@@ -31,6 +22,7 @@ from skfleet_operator.doctor.target import (
     internal_backend,
     read_object,
 )
+from skfleet_operator.google_rest import ApiOff, CallFailed, NotAllowed, NotThere
 
 # What a rollout does in the project (terraform/operators.tf), a few that stand for the rest.
 ROLLOUT_PERMISSIONS = (

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from skfleet.errors import ConfigurationError
-from skfleet_operator.cloud import ENDPOINTS, Cloud, RestCloud, authorize, parse_endpoints
+from skfleet_operator.cloud import ENDPOINTS, SCOPES, Cloud, RestCloud, parse_endpoints
 from skfleet_operator.doctor.checks import CHECKS, look
 from skfleet_operator.doctor.result import Result
 from skfleet_operator.doctor.target import Target
+from skfleet_operator.google_rest import authorize
 from skfleet_operator.ssh.login import DIRECTORY
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -102,7 +103,7 @@ def doctor(
         ca_file=ca_file,
     )
     parsed = parse_endpoints(endpoints)
-    cloud = RestCloud(authorize(parsed)[0], parsed)
+    cloud = RestCloud(authorize(SCOPES)[0], parsed)
     results = examine(cloud, target)
     if form == "json":
         click.echo(json.dumps([asdict(result) for result in results], indent=2))

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from skfleet_operator.cloud import Cloud, NotAllowed, NotThere, last, path
+from skfleet_operator.cloud import Cloud, last, path
 from skfleet_operator.doctor.result import Result, fail, ok, warn
 from skfleet_operator.doctor.target import Target, describe, internal_backend
+from skfleet_operator.google_rest import NotAllowed, NotThere
 
 REQUIRED_APIS = (
     "compute", "dns", "iam", "iamcredentials", "iap", "logging", "monitoring", "oslogin",

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from skfleet_operator.cloud import Cloud, NotThere, last, path
+from skfleet_operator.cloud import Cloud, last, path
+from skfleet_operator.google_rest import NotThere
 from skfleet_operator.ssh.login import DIRECTORY
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from skfleet import documents
 from skfleet.ansible_data import unsafe_yaml
 from skfleet.artifacts.store import Store
 from skfleet.errors import ObjectMissing
+from skfleet.polling import wait_until
 from skfleet_operator.releases import operations
 from skfleet_operator.replay.record import (
     NotReplayable,
@@ -155,19 +155,21 @@ class Replay:
 
     def _rest(self, vms: int) -> None:
         """Exactly as many VMs as the record has, all of them serving."""
-        deadline = time.monotonic() + REST_S
-        found: Sequence[Mapping[str, Any]] = []
-        while time.monotonic() < deadline:
-            found = self.fleet.vms()
+        found: list[Mapping[str, Any]] = []
+
+        def is_stable() -> bool:
+            found[:] = self.fleet.vms()
             ready = [vm for vm in found if vm["external"] == vm["internal"] == "HEALTHY"]
-            if len(found) == len(ready) == vms and all(vm["action"] == "NONE" for vm in found):
-                return
-            time.sleep(0.5)
-        raise NotReplayable(
-            f"The record wants {vms} VMs that serve; after {REST_S:.0f} s there are {len(found)}.",
-            where=str(self.fleet.directory),
-            hint=f"`skfleet-local scale {vms}`; `skfleet-local status` says what ails them.",
-        )
+            return len(found) == len(ready) == vms and all(vm["action"] == "NONE" for vm in found)
+
+        try:
+            wait_until(is_stable, REST_S, f"the record's {vms} VMs", interval_s=0.5)
+        except TimeoutError:
+            raise NotReplayable(
+                f"The record wants {vms} VMs that serve; after {REST_S:.0f} s there are {len(found)}.",
+                where=str(self.fleet.directory),
+                hint=f"`skfleet-local scale {vms}`; `skfleet-local status` says what ails them.",
+            ) from None
 
     # Doing
 

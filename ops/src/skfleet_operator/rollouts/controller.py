@@ -27,6 +27,7 @@ from skfleet.errors import (
     SkfleetError,
     VersionMismatch,
 )
+from skfleet.files import replace_file
 from skfleet_operator.builds.bundle import edge_in
 from skfleet_operator.releases import operations
 from skfleet_operator.rollouts import changes, evidence, lease, plan, replacement
@@ -305,11 +306,8 @@ class Controller:
         return self.directory / f"{run}.lease"
 
     def _remember(self, run: str, held: lease.Held) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         record = {"generation": held.generation, "lease": msgspec.to_builtins(held.lease)}
-        part = self._file(run).with_suffix(".part")
-        part.write_text(json.dumps(record))
-        part.replace(self._file(run))
+        replace_file(self._file(run), json.dumps(record).encode(), mode=0o644)
 
     def _mine(self, run: str) -> lease.Held:
         try:

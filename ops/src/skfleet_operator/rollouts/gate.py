@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from skfleet_operator.binomial import is_above_chance
+
 # A share is called worse than allowed when chance alone would give it this rarely.
 CONFIDENCE = 0.99
-NORMAL_QUANTILE = 2.326  # of that confidence
 # An old VM's p90 is no yardstick below this many requests.
 ENOUGH = 100
 # Slower than the old release: by half again and by more than a bucket's blur.
@@ -90,14 +91,14 @@ def judge(new: Soak, old: Soak | None, wanted: Objectives) -> Verdict:
     here = traffic(new, wanted.percentile)
     there = traffic(old, wanted.percentile) if old is not None else None
     allowed = 1 - wanted.availability
-    if significant(here.errors, here.requests, allowed):
+    if is_above_chance(here.errors, here.requests, allowed, CONFIDENCE):
         reasons.append(
             f"{here.errors} of {here.requests} requests were answered 5xx, "
             f"where the objective allows {allowed:.2%}."
         )
     elif there is not None and there.requests >= ENOUGH:
         share = max(allowed, there.errors / there.requests)
-        if significant(here.errors, here.requests, share):
+        if is_above_chance(here.errors, here.requests, share, CONFIDENCE):
             reasons.append(
                 f"{here.errors} of {here.requests} requests were answered 5xx, "
                 f"{there.errors} of {there.requests} with the old release."
@@ -176,19 +177,3 @@ def percentile_ms(buckets: Mapping[str, int], share: float) -> float | None:
             return (low + (bound - low) * inside) * 1000
         low, below = bound, count
     return low * 1000
-
-
-def significant(bad: int, total: int, allowed: float) -> bool:
-    """Whether `bad` of `total` is more than `allowed` gives by chance (binomial, one-sided)."""
-    if bad <= 0 or total <= 0:
-        return False
-    mean = total * allowed
-    if mean > 50:  # many enough for the normal approximation, and the sum below would underflow
-        return (bad - mean) / math.sqrt(mean * (1 - allowed)) > NORMAL_QUANTILE
-    # P(X ≥ bad) = 1 − Σ_{k<bad} C(total, k) pᵏ (1−p)ⁿ⁻ᵏ, by the ratio of neighbouring terms.
-    term = (1 - allowed) ** total
-    below = term
-    for k in range(1, bad):
-        term *= (total - k + 1) / k * allowed / (1 - allowed)
-        below += term
-    return 1 - below < 1 - CONFIDENCE

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from skfleet.errors import ConfigurationError
-from skfleet_operator.cloud import RestCloud, authorize, parse_endpoints
+from skfleet_operator.cloud import SCOPES, RestCloud, parse_endpoints
+from skfleet_operator.google_rest import authorize
 from skfleet_operator.ssh.login import DIRECTORY, KEY_FILE, place, read_record
 from skfleet_operator.ssh.oslogin import OsLogin, find_account
 from skfleet_operator.ssh.setup import remove, setup
@@ -86,7 +87,7 @@ def remove_command(project: str, directory: Path, endpoints: tuple[str, ...]) ->
         return
     # The account that registered the key; OS Login refuses the credentials of another.
     parsed = parse_endpoints(endpoints)
-    cloud = RestCloud(authorize(parsed)[0], parsed)
+    cloud = RestCloud(authorize(SCOPES)[0], parsed)
     remove(OsLogin(cloud, login.account, folder.name), folder, login)
     click.echo(f"Removed the key of {login.user}.")
 
@@ -106,6 +107,6 @@ def find_project(terraform: Path = TERRAFORM) -> str:
 
 def _connect(endpoints: tuple[str, ...]) -> tuple[RestCloud, str]:
     parsed = parse_endpoints(endpoints)
-    session, credentials = authorize(parsed)
+    session, credentials = authorize(SCOPES)
     cloud = RestCloud(session, parsed)
     return cloud, find_account(credentials, cloud)

@@ -7,8 +7,6 @@ an argument of ssh.
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skfleet import documents
 from skfleet.errors import ConfigurationError, DocumentError
+from skfleet.files import replace_file
 
 DIRECTORY = ".skfleet/ssh"
 KEY_FILE = "id_ed25519"
@@ -116,8 +115,8 @@ def make_key() -> tuple[bytes, str]:
 def write_login(folder: Path, private: bytes, login: Login) -> None:
     """Replace key and record; a reader sees whole files."""
     make_folder(folder)
-    _replace(folder / KEY_FILE, private)
-    _replace(folder / RECORD_FILE, documents.write(login))
+    replace_file(folder / KEY_FILE, private, mode=0o600)
+    replace_file(folder / RECORD_FILE, documents.write(login), mode=0o600)
 
 
 def remove_login(folder: Path) -> None:
@@ -126,14 +125,3 @@ def remove_login(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)

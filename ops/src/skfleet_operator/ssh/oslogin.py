@@ -11,7 +11,8 @@ import google.auth.transport.requests
 import google.oauth2.credentials
 
 from skfleet.errors import ConfigurationError, SkfleetError
-from skfleet_operator.cloud import ApiOff, CallFailed, Cloud, NotAllowed, NotThere, path
+from skfleet_operator.cloud import Cloud, path
+from skfleet_operator.google_rest import ApiOff, CallFailed, NotAllowed, NotThere
 from skfleet_operator.ssh.login import COMMENT
 
 _TOO_LARGE = "Login profile size"  # "… exceeds 32 KiB."
