@@ -30,11 +30,13 @@ down: venv ## End the local fleet, whatever state it is in
 status: venv ## What the local fleet looks like
 	@$(BIN)/skfleet-local status
 
-test: venv ## All tests that this machine can run; skips say what is missing
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+# Of a directory of tests alone: AREA=serving; what boots a fleet is an area of its own: AREA=playbooks-fleet.
+TEST = PYTHONPATH=testing $(BIN)/python -m skfleet_testing $(if $(AREA),--area $(AREA)) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
+test: venv ## All tests that this machine can run, or AREA=serving; skips print what is missing
+	@$(TEST)
 
 test-full: venv ## The long matrices whole
-	@SKFLEET_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@SKFLEET_TEST_FULL=1 $(TEST)
 
 PROFILE ?= constant
 WORKERS ?= 2

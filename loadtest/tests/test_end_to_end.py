@@ -21,7 +21,7 @@ from skfleet_loadtest import TREE, verdict
 from skfleet_loadtest.flights import ANY_RELEASE, Expectation, Flights, write
 from skfleet_loadtest.verdict import Verdict, Word
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.load]
 
 ROWS = [[float(i >> b & 1) for b in range(4)] for i in range(16)]
 EXPECTED = Expectation(

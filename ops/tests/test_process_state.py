@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,8 +134,11 @@ for name, (call, *arguments) in calls.items():
 
 @pytest.mark.parametrize("extent", ["usual", pytest.param("full", marks=pytest.mark.full)])
 def test_library_calls_leave_the_process_as_it_is(tmp_path: Path, extent: str) -> None:
+    # More than one, or a call that leaves fewer threads behind would not show.
+    threads = {f"{library}_NUM_THREADS": "2" for library in ("OMP", "OPENBLAS", "MKL")}
     done = subprocess.run(
         [sys.executable, "-c", SESSION, str(tmp_path), str(OLD), extent],
+        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from skfleet.documents.edge import EDGE
 from skfleet.documents.slo import SLO
 from skfleet_testing.fleet import REPOSITORY, Fleet, assert_clean, serving
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.load, pytest.mark.timeout(900)]
 
 PORTS = {"iap": 9180, "internal": 9181, "health": 9182}
 METRICS = 9183

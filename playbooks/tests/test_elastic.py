@@ -54,6 +54,7 @@ def reasons(fleet: Fleet, vm: str, event: str = "recreating") -> list[str]:
     return [one["reason"] for one in fleet.events() if (one["vm"], one["event"]) == (vm, event)]
 
 
+@pytest.mark.load
 def test_a_vm_that_is_killed_whole_is_recreated_as_it_was(at_a: Fleet) -> None:
     vm, was = at_a.shell.status()[0], at_a.templates()
     with at_a.witnessed() as record:
@@ -65,6 +66,7 @@ def test_a_vm_that_is_killed_whole_is_recreated_as_it_was(at_a: Fleet) -> None:
     at_a.assert_at("a")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_vm_that_hangs_is_taken_out_and_recreated(at_a: Fleet) -> None:
     """What is in its hands is asked again elsewhere, after the time of one try."""
@@ -78,6 +80,7 @@ def test_a_vm_that_hangs_is_taken_out_and_recreated(at_a: Fleet) -> None:
     at_a.assert_at("a")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_vm_whose_livez_fails_is_recreated_and_not_before_its_time(at_a: Fleet) -> None:
     vm = at_a.shell.status()[2]
@@ -100,6 +103,7 @@ def test_a_vm_whose_livez_fails_is_recreated_and_not_before_its_time(at_a: Fleet
     at_a.assert_at("a")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_from_three_to_eight_and_back_loses_no_request(at_a: Fleet) -> None:
     first = {vm["name"] for vm in at_a.shell.status()}
@@ -125,6 +129,7 @@ def by_load(at_a: Fleet) -> Iterator[Fleet]:
     there(at_a, VMS)
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_ten_times_the_load_brings_vms_and_loses_no_request(by_load: Fleet) -> None:
     with by_load.witnessed(enough=0, rate=20) as base:
@@ -138,6 +143,7 @@ def test_ten_times_the_load_brings_vms_and_loses_no_request(by_load: Fleet) -> N
     assert any("scale out" in reason and "worth of CPU" in reason for reason in grown)
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_vms_that_come_in_a_rollout_that_fails_end_where_the_fleet_is(at_a: Fleet) -> None:
     with at_a.witnessed() as record, at_a.when("stage", grow_of(at_a)) as grown:
@@ -150,6 +156,7 @@ def test_vms_that_come_in_a_rollout_that_fails_end_where_the_fleet_is(at_a: Flee
     assert all(one["vm"] not in grown for one in boots)
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_vms_that_come_in_a_rollout_end_at_its_release(at_a: Fleet) -> None:
     with at_a.witnessed() as record, at_a.when("activate", grow_of(at_a)) as grown:
@@ -178,6 +185,7 @@ def lose(fleet: Fleet, zone: str) -> list[dict[str, Any]]:
     return lost
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_lost_zone_costs_no_request_and_a_hotfix_is_possible(at_a: Fleet, zone_lost: str) -> None:
     with at_a.witnessed() as record:
@@ -207,6 +215,7 @@ def test_a_lost_zone_costs_no_request_and_a_hotfix_is_possible(at_a: Fleet, zone
     at_a.assert_at("b")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_vm_that_comes_while_the_bucket_is_away_waits_and_says_so(at_a: Fleet) -> None:
     fault = f"{at_a.shell.run.require_state().addresses.admin_url}/storage/fault"

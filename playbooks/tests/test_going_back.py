@@ -40,6 +40,7 @@ CANARIES = [
 UNDER_TRAFFIC = [("slow", ("soak:", "p90 is")), ("failing", ("soak:", "answered 5xx"))]
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(("release", "words"), sampled(CANARIES, 1, "canaries"))
 def test_a_bad_canary_is_found_out_before_it_answers_anybody(
     at_a: Fleet, release: str, words: tuple[str, ...]
@@ -52,6 +53,7 @@ def test_a_bad_canary_is_found_out_before_it_answers_anybody(
     assert len(touched(result)) <= 1, "it went on after the canary"
 
 
+@pytest.mark.load
 @pytest.mark.full
 @pytest.mark.parametrize(("release", "words"), sampled(UNDER_TRAFFIC, 1, "under traffic"))
 def test_what_is_bad_under_traffic_alone_stops_at_the_canary(
@@ -145,6 +147,7 @@ def cut(fleet: Fleet) -> Iterator[tuple[Path, Callable[[str], None]]]:
         path.unlink()
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("step", sampled(["stage", "drain", "activate", "undrain"], 1, "lost"))
 def test_a_vm_that_cannot_be_reached_midway_is_recreated(at_a: Fleet, cut: Any, step: str) -> None:
     inventory, cut_off = cut
@@ -159,6 +162,7 @@ def test_a_vm_that_cannot_be_reached_midway_is_recreated(at_a: Fleet, cut: Any, 
     assert_clean(record)
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_touched_vm_that_reboots_midway_is_no_loss(at_a: Fleet) -> None:
     def reboot(vm: str) -> None:
@@ -176,6 +180,7 @@ def test_a_touched_vm_that_reboots_midway_is_no_loss(at_a: Fleet) -> None:
     at_a.assert_at("b")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_vm_that_fails_in_a_later_batch_takes_the_first_ones_back(at_a: Fleet, cut: Any) -> None:
     inventory, cut_off = cut

@@ -76,6 +76,7 @@ def test_a_check_prints_the_plan_and_changes_nothing(at_a: Fleet) -> None:
     at_a.assert_at("a")
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_new_image_loses_no_request(at_a: Fleet) -> None:
     image = other(at_a)
@@ -117,6 +118,7 @@ def test_an_operators_drain_survives_a_replacement(at_a: Fleet) -> None:
     assert_all_of(at_a, image)
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_an_image_that_does_not_come_up_goes_back(at_a: Fleet) -> None:
     before, was = identities(at_a.command("skfleet-local", "status", "--json")), of_the_group(at_a)
@@ -133,6 +135,7 @@ def test_an_image_that_does_not_come_up_goes_back(at_a: Fleet) -> None:
     assert identities(at_a.command("skfleet-local", "status", "--json")) == before
 
 
+@pytest.mark.load
 @pytest.mark.full
 def test_a_replacement_that_fails_later_takes_the_first_ones_back(at_a: Fleet) -> None:
     """The image is good for the canary, and bad from the second VM on."""

@@ -35,6 +35,7 @@ def identities(status: str) -> Any:
     return [(vm["name"], vm["id"], vm["release"]) for vm in json.loads(status)["vms"]]
 
 
+@pytest.mark.load
 def test_a_rollout_and_its_rollback_lose_no_request(at_a: Fleet) -> None:
     text = planted.text(at_a.directory)
     reason = at_a.directory / "reason.yml"
@@ -60,6 +61,7 @@ def test_a_rollout_and_its_rollback_lose_no_request(at_a: Fleet) -> None:
     at_a.assert_at("a")
 
 
+@pytest.mark.load
 def test_a_promotion_reloads_and_loses_no_request(at_a: Fleet) -> None:
     with at_a.witnessed() as record:
         result = at_a.playbook("promote_model", model="flight-delay")
@@ -73,6 +75,7 @@ def test_a_promotion_reloads_and_loses_no_request(at_a: Fleet) -> None:
     assert set(record["releases"]) == {"a", release}
 
 
+@pytest.mark.load
 def test_a_configuration_loses_no_request(at_a: Fleet) -> None:
     with at_a.witnessed() as record:
         result = at_a.playbook("configure", settings={"max_in_flight": 200})
@@ -141,6 +144,7 @@ def test_a_drain_of_no_vm_fails(at_a: Fleet) -> None:
     assert not at_a.marks()
 
 
+@pytest.mark.load
 def test_the_witness_sees_what_a_restart_without_drain_loses(at_a: Fleet) -> None:
     """The negative control: no drain and no retries must show failures, or none would ever show."""
     at_a.command("skfleet-local", "break", "retries")

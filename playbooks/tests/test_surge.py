@@ -6,7 +6,11 @@ import pytest
 
 from skfleet_testing.fleet import Fleet
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.fleet,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("second-fleet"),  # see test_killed.py
+]
 
 BRIEF = {"rollout_soak_s": 1, "rollout_batches": [1, "100%"], "rollout_capacity": 1.0}
 

@@ -17,7 +17,7 @@ SCALE = 2
 BATCHES = [1, 3]
 PATIENT = {"rollout_batches": BATCHES, "rollout_settle_s": 600, "rollout_ready_s": 60}
 RATE = 100  # requests a second of the witness
-pytestmark = [pytest.mark.fleet, pytest.mark.full, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.fleet, pytest.mark.load, pytest.mark.full, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""What the tests of several packages share."""
+"""How the tests are run: areas, what runs beside what, and progress."""

@@ -50,6 +50,15 @@ from skfleet_operator.models.publish import publish, write_artefact
 REPO = Path(__file__).parents[3]
 FLEET = "test"
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has a VM of its own is of the area `vm-fleet`."""
+    for item in items:
+        if "make_vm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.fleet)
+
+
 STUB = """
 import http.server, json, os, pathlib, sys
 
