@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_vm_wheel_imports_with_its_own_dependencies(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(done.stdout.split()) <= set(modules)
+
+
+def test_documents_need_msgspec_alone(wheel: Path, modules: list[str], tmp_path: Path) -> None:
+    link(metadata.distribution("msgspec"), tmp_path)
+    code = "import importlib, sys\nsys.path[:0] = sys.argv[1:3]\n"
+    code += "for name in sys.argv[3:]:\n    importlib.import_module(name)"
+    wanted = below(modules, ("documents", "errors"))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(tmp_path), str(wheel), *wanted],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_every_module_of_the_vm_wheel_is_imported_somewhere(modules: list[str]) -> None:
