@@ -70,12 +70,12 @@ run "internal_managed_over_tls" {
   }
 
   assert {
-    condition     = google_compute_region_url_map.this["europe-west1"].default_route_action[0].retry_policy[0].num_retries == 2 && google_compute_region_url_map.this["europe-west1"].default_route_action[0].timeout[0].seconds == "5"
+    condition     = google_compute_region_url_map.this["europe-west1"].default_route_action[0].retry_policy[0].num_retries == var.edge.retries.attempts && google_compute_region_url_map.this["europe-west1"].default_route_action[0].timeout[0].seconds == "5"
     error_message = "Retries and timeouts must be those of edge.yml."
   }
 
   assert {
-    condition     = google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].consecutive_gateway_failure == 5 && google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].max_ejection_percent == 50
+    condition     = google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].consecutive_gateway_failure == var.edge.outliers.consecutive_gateway_failures && google_compute_region_backend_service.this["europe-west1"].outlier_detection[0].max_ejection_percent == 50
     error_message = "A VM that answers nobody must be taken out as edge.yml says."
   }
 }
