@@ -70,7 +70,7 @@ def started(pid: int) -> int | None:
 
 def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> Process:
     """Start a process in a session of its own, output appended to `log`."""
-    log.parent.mkdir(exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
             argv,
