@@ -94,9 +94,10 @@ def google_sessions(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def free_port_binds(tree: ast.Module) -> Iterator[ast.AST]:
-    """`bind((host, 0))`"""
+    """`bind((host, 0))`, and a search on one address: `bind(("127.0.0.1", port))`."""
     for node in ast.walk(tree):
-        if called(node) == "bind" and ast.unparse(node).endswith(", 0))"):
+        text = ast.unparse(node) if called(node) == "bind" else ""
+        if text.endswith(", 0))") or "(('127.0.0.1', " in text:
             yield node
 
 
