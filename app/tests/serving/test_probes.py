@@ -49,6 +49,7 @@ NOT_PLAIN = {
     "an encoded path": probe("/%6civez"),
     "an absolute address": probe("http://x/livez"),
     "a path beyond ASCII": probe("/livez\xe9"),
+    "two spaces before the version": probe(first="GET {}  HTTP/1.1"),
     "another method": probe(first="HEAD {} HTTP/1.1"),
     "a method that takes a body": probe(first="POST {} HTTP/1.1"),
     "HTTP/1.0": probe(first="GET {} HTTP/1.0"),

@@ -35,6 +35,9 @@ class PlainRequest:
 
     def feed(self, data: bytes) -> None:
         """Read what has come."""
+        # httptools takes two spaces for one; gunicorn, which reads what comes in pieces, does not.
+        if not self.begun and data.find(b"  ", 0, data.find(b"\r\n")) != -1:
+            self.plain = False
         try:
             self.parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
