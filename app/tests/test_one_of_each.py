@@ -159,7 +159,7 @@ KINDS: dict[str, Kind] = {
             "outputs.py": "moves a set of files, the document that names them last",
             "skfleet_local/objects.py": "an upload comes in chunks, and is checked before it counts",
             "hosts/base.py": "mmdebstrap makes the directory itself",
-            "hosts/__main__.py": "keeps a host's disk, which is no copy",
+            "hosts/__main__.py": "keeps a host's disk, which is not a copy",
             "imports/attacks.py": "system calls that the sandbox must refuse",
             "playbooks/files/vm.py": ALONE,
         },

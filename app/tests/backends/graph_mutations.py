@@ -190,7 +190,7 @@ def form(kind: str) -> bytes:
         data = compiling.to_onnx(fitted, FEATURES, double)
         if data is not None and can_answer(data):
             return data
-    raise SystemExit(f"There is no ONNX form of '{kind}'.")
+    raise SystemExit(f"'{kind}' does not have an ONNX form.")
 
 
 def can_answer(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""An answer from outside is held against the known one whatever its form."""
+"""A response is compared with the known answer in every form that a response can have."""
 
 from __future__ import annotations
 

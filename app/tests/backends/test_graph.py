@@ -99,7 +99,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str, str]] = {
     "a path that is closed": (close_a_path, "forest", "comes before its parent"),
     "a child of two nodes": (share_a_child, "forest", "two parents"),
     "a child that is missing": (lose_a_child, "forest", "a child is missing"),
-    "a child that is no position": (make_negative, "forest", "not positions"),
+    "a child that is not a position": (make_negative, "forest", "not positions"),
     "a node that is there twice": (repeat_a_node, "forest", "twice"),
     "a weight that is not a number": (lose_a_number, "forest", "class_weights are not finite"),
     "a vector that is infinite": (lose_a_vector, "vectors", "support_vectors are not finite"),

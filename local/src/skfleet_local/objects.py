@@ -1,6 +1,6 @@
 """The objects of the local Cloud Storage: contents as files, what is known about them in SQLite.
 
-There is no server: `cloud/storage.py`, which checks tokens and rights, holds the store in its own process, so
+The store does not listen: `cloud/storage.py`, which checks tokens and rights, holds it in its own process, so
 that nothing else can reach it. A commit of SQLite is what replaces an object; a reader that has opened the
 previous content goes on with it.
 """

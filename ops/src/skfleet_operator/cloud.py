@@ -44,7 +44,7 @@ def parse_endpoints(given: Iterable[str]) -> Mapping[str, str]:
         service, _, url = text.partition("=")
         if service not in endpoints or not url.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"{text!r} is no endpoint.",
+                f"{text!r} is not an endpoint.",
                 where="--endpoint",
                 hint=f"SERVICE=URL, SERVICE being one of {', '.join(sorted(endpoints))}.",
             )
@@ -79,7 +79,7 @@ class RestCloud:
         self._session = session
         self._endpoints = endpoints
         self._timeout = timeout_s
-        # Several checks look at the same group; within one run it is the same.
+        # Several checks read the same group, which does not change within one run.
         self._seen: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def get(self, service: str, path: str, **params: str) -> dict[str, Any]:

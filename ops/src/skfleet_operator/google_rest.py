@@ -52,7 +52,7 @@ class ApiOff(NotAllowed):
 
 
 class NotThere(CallFailed):
-    """There is no such resource."""
+    """The resource does not exist."""
 
 
 def authorize(scopes: Sequence[str] = (SCOPE,)) -> tuple[requests.Session, Any]:

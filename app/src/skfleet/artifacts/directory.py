@@ -16,7 +16,7 @@ def read_manifest(directory: Path) -> tuple[Manifest, str]:
         data = path.read_bytes()
     except OSError as error:
         raise ObjectMissing(
-            f"There is no model here: {error.strerror}.",
+            f"The model's manifest cannot be read: {error.strerror}.",
             where=str(path),
             hint="Name a directory that `skfleet model train` or `skfleet-fetch model` wrote.",
         ) from None

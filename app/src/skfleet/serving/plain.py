@@ -35,7 +35,7 @@ class PlainRequest:
 
     def feed(self, data: bytes) -> None:
         """Read what has come."""
-        # httptools takes two spaces for one; gunicorn, which reads what comes in pieces, does not.
+        # httptools accepts two spaces; gunicorn, which parses requests that arrive in pieces, rejects them.
         if not self.begun and data.find(b"  ", 0, data.find(b"\r\n")) != -1:
             self.plain = False
         try:

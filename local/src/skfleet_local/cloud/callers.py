@@ -57,7 +57,7 @@ def _refusal(reason: str) -> web.Response:
 
 
 def _is_address(host: str) -> bool:
-    """Whether a Host header is no name: a name of a page could lead here (DNS rebinding)."""
+    """Whether a Host header is an IP address: a name could be a page's own (DNS rebinding)."""
     try:
         ipaddress.ip_address(host.rpartition(":")[0] or host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Cloud Storage: the JSON API as google-cloud-storage speaks it, for who has an access token and the right.
+"""Cloud Storage: the JSON API as google-cloud-storage speaks it, with access tokens and rights.
 
 The objects are in this process (`objects.ObjectStore`): nothing reaches them but by the checks here. Bodies
 are streamed. It can be told to fail: `Fault`.

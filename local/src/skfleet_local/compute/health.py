@@ -49,7 +49,7 @@ def clusters(document: dict[str, Any]) -> dict[str, dict[str, str]]:
     result: dict[str, dict[str, str]] = {}
     for cluster in document.get("cluster_statuses", []):
         if cluster["name"] not in _CLUSTERS.values():
-            continue  # IAP's, which is no VM
+            continue  # IAP's cluster, which is not a VM
         states = result.setdefault(cluster["name"], {})
         for host in cluster.get("host_statuses", []):
             address = host["address"]["socket_address"]["address"]

@@ -24,7 +24,7 @@ class ComputeForbidden(ComputeRefused):
 
 
 class ComputeMissing(ComputeRefused):
-    """There is no such resource."""
+    """The resource does not exist."""
 
 
 class FingerprintChanged(ComputeRefused):

@@ -107,7 +107,7 @@ def write_artefact(
 
 
 def own_files(directory: Path) -> list[str]:
-    """The names of an artefact's files, its manifest's last; none where there is no valid manifest."""
+    """The names of an artefact's files, its manifest's last; empty if the manifest is missing or invalid."""
     try:
         manifest, _ = read_manifest(directory)
     except SkfleetError:
